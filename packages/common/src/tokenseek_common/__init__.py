@@ -1,0 +1,1 @@
+"""tokenseek_common."""
