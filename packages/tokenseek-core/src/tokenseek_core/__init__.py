@@ -1,1 +1,21 @@
-"""tokenseek_core."""
+"""Fine-tune any Hugging Face transformer while back-propagating through the tokens that matter."""
+
+from importlib.metadata import version
+
+from tokenseek_core._apply import TokenSeekHandle, TokenSeekNotRunWarning, apply_tokenseek
+from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._selection import Selection
+from tokenseek_core._signals import Signals
+from tokenseek_core._step import StepReport
+
+__version__ = version("tokenseek-core")
+
+__all__ = [
+    "Selection",
+    "Signals",
+    "StepReport",
+    "TokenSeekConfig",
+    "TokenSeekHandle",
+    "TokenSeekNotRunWarning",
+    "apply_tokenseek",
+]

@@ -1,0 +1,108 @@
+"""The one attention function that transformers dispatches to while TokenSeek is applied.
+
+It is registered once per backend ("tokenseek_sdpa", "tokenseek_eager", ...), so its name says where
+to delegate. What a pass does with queries, keys and values travels as the keyword argument
+`tokenseek` through the model's own `**kwargs`. Nothing is attached to modules or threads, so
+gradient checkpointing, which captures keyword arguments, recomputes with the right state even in
+autograd's own threads.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tokenseek_common import InputError
+
+PREFIX = "tokenseek_"
+BACKENDS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4")
+
+Attended = tuple[Tensor, Tensor | None]
+
+
+class Attention(Protocol):
+    """The signature that transformers gives every attention function."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Attended:
+        """Attend: [b, n_h, s, d] to [b, s, n_h, d]."""
+
+
+class Pass(Protocol):
+    """One pass over the model that wants to see every attention call."""
+
+    def attend(
+        self,
+        backend: str,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Attended:
+        """Stand in for `backend` at `module`."""
+
+
+def register(backend: str) -> str:
+    """Register the attention function that delegates to `backend`, and return its name.
+
+    Raises:
+        InputError: The backend hides queries, keys or masks in a form of its own.
+    """
+    if backend not in BACKENDS:
+        raise InputError(
+            f"attn_implementation ({backend}) must be one of {', '.join(BACKENDS)}; "
+            'load the model with attn_implementation="sdpa"'
+        )
+    name = PREFIX + backend
+
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        tokenseek: Pass | None = None,
+        **kwargs: Any,
+    ) -> Attended:
+        if tokenseek is None:
+            return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
+        return tokenseek.attend(backend, module, query, key, value, attention_mask, **kwargs)
+
+    ALL_ATTENTION_FUNCTIONS.register(name, attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[backend])
+    return name
+
+
+def delegate(backend: str, module: nn.Module) -> Attention:
+    """The function that `backend` stands for at `module`; "eager" lives beside the model."""
+    if backend == "eager":
+        function: Attention = sys.modules[type(module).__module__].eager_attention_forward
+        return function
+    function = ALL_ATTENTION_FUNCTIONS[backend]
+    return function
+
+
+def is_causal(module: nn.Module, requested: bool | None) -> bool:
+    """Whether `module` hides later keys when it is given no mask, as transformers decides it."""
+    return bool(getattr(module, "is_causal", True) if requested is None else requested)
+
+
+def own(states: Tensor) -> Tensor:
+    """Detach `states` and let go of a larger buffer that they are a part of (a fused projection)."""
+    states = states.detach()
+    return states.clone() if states.untyped_storage().nbytes() > states.nbytes else states
+
+

@@ -1,0 +1,109 @@
+"""Pass two: only the kept rows, with gradient, against the recorded keys and values.
+
+Shapes: `b` batch, `k` kept rows, `s` sequence, `n_h` query heads, `n_kv` key/value heads,
+`g` = n_h / n_kv, `d` head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokenseek_core._attention import Attended, delegate
+from tokenseek_core._mask import mask_rows
+from tokenseek_core._record import Record, RecordedLayer
+from tokenseek_core._selection import Selection
+
+
+@dataclass
+class Replay:
+    """The pass that replays the rows of `selection` against `record`.
+
+    Keys and values of unselected tokens are constants; those of the selected tokens take their
+    rows, so gradient flows between selected tokens only:
+    o_i = sum_j softmax_j(q_i . k~_j * scaling + M_ij) v~_j, k~_j = k_j for j in S, else sg(k_j).
+    """
+
+    record: Record
+    selection: Selection
+    masks: dict[tuple[int | None, bool, int | None, int], Tensor] = field(default_factory=dict)
+
+    def attend(
+        self,
+        backend: str,
+        module: nn.Module,
+        query: Float[Tensor, "b n_h k d"],
+        key: Float[Tensor, "b n_kv k d"],
+        value: Float[Tensor, "b n_kv k dv"],
+        attention_mask: Tensor | None,
+        *,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **kwargs: Any,
+    ) -> Attended:
+        """Attend from the kept rows to all rows; the mask comes from the record."""
+        layer = self.record.layers[module]
+        key = self._merge(layer.key, key)  # [b, n_kv, s, d]
+        value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
+        if backend == "eager":
+            # The model's own function: it may cap logits or add sinks, and repeats heads itself.
+            rows = self._mask(layer, query, groups=1)
+            return delegate(backend, module)(
+                module, query, key, value, rows, dropout=dropout, scaling=scaling, **kwargs
+            )
+        # Folding the query heads of a group into rows spares a copy of K and V for every head.
+        b, n_h, k, d = query.shape
+        g = n_h // key.shape[1]
+        output = F.scaled_dot_product_attention(
+            query.reshape(b, n_h // g, g * k, d),
+            key,
+            value,
+            attn_mask=self._mask(layer, query, groups=g),
+            dropout_p=dropout,
+            scale=scaling,
+        )  # [b, n_kv, g*k, dv]
+        return output.reshape(b, n_h, k, -1).transpose(1, 2).contiguous(), None
+
+    def _merge(
+        self, recorded: Float[Tensor, "b n_kv s d"], rows: Float[Tensor, "b n_kv k d"]
+    ) -> Float[Tensor, "b n_kv s d"]:
+        """Put the live rows among the recorded ones; surplus rows of a ragged batch stay constant.
+
+        In place: the record is not needed without its live rows, a recomputation writes the same
+        rows again, and a copy of every key and value would cost as much as the record.
+        """
+        index = self.selection.indices[:, None, :, None].expand_as(rows)
+        if self.selection.ragged:
+            active = self.selection.active[:, None, :, None]
+            rows = torch.where(active, rows, recorded.gather(2, index))
+        return recorded.detach().scatter_(2, index, rows)
+
+    def _mask(
+        self, layer: RecordedLayer, query: Float[Tensor, "b n_h k d"], *, groups: int
+    ) -> Float[Tensor, "b h gk s"]:
+        """One additive mask for all layers that were given the same one, in the queries' dtype.
+
+        A boolean mask would be converted inside the kernel and saved once per layer.
+        """
+        identity = None if layer.mask is None else id(layer.mask)
+        name = (identity, layer.causal, layer.window, groups)
+        if name not in self.masks:
+            rows = mask_rows(
+                layer.mask,
+                self.selection.indices,
+                layer.key.shape[2],
+                causal=layer.causal,
+                window=layer.window,
+                dtype=query.dtype,
+            )  # [b, h, k, s]
+            b, h, k, s = rows.shape
+            if h == 1:  # one mask for all heads: repeat it for the heads of a group
+                rows = rows.expand(b, groups, k, s)
+                h = groups
+            self.masks[name] = rows.reshape(b, h // groups, groups * k, s)
+        return self.masks[name]
