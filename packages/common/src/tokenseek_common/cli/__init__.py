@@ -1,0 +1,29 @@
+"""One look for the command lines: options, outcomes, tables, progress and output folders."""
+
+try:
+    import rich as _rich  # noqa: F401 - only looked for here
+    import tyro as _tyro  # noqa: F401 - the same
+except ImportError as error:
+    raise ImportError(
+        f'tokenseek_common.cli needs {error.name}: pip install "tokenseek-common[cli]"'
+    ) from error
+
+from tokenseek_common.cli._console import Console
+from tokenseek_common.cli._device import DtypeName, resolve_device, resolve_dtype
+from tokenseek_common.cli._folders import check_folder, fresh_folder
+from tokenseek_common.cli._options import CommonOptions
+from tokenseek_common.cli._progress import Progress
+from tokenseek_common.cli._run import Command, run
+
+__all__ = [
+    "Command",
+    "CommonOptions",
+    "Console",
+    "DtypeName",
+    "Progress",
+    "check_folder",
+    "fresh_folder",
+    "resolve_device",
+    "resolve_dtype",
+    "run",
+]

@@ -1,0 +1,55 @@
+"""The options that every command has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tokenseek_common._errors import InputError
+from tokenseek_common.cli._device import DtypeName
+
+_SEEDS = 2**32  # numpy, which transformers seeds along with torch, takes no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """The options that every command has; a command is a subclass that adds its own.
+
+    Raises:
+        InputError: If the seed is out of range. A subclass with a ``__post_init__`` of its own
+            calls this one first.
+
+    Example:
+        >>> CommonOptions(seed=3).device
+        'auto'
+    """
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write: a new or empty folder. Without it, a new numbered one."""
+
+    device: str = "auto"
+    """Where to compute: auto (the accelerator, else the CPU), cpu, cuda:0 and the like."""
+
+    dtype: DtypeName = "auto"
+    """Precision: auto is bfloat16 where a CUDA device has it, float32 elsewhere."""
+
+    quiet: bool = False
+    """Print no tables, notes or progress; errors are still told."""
+
+    json: bool = False
+    """Print the result as one JSON object on stdout, and everything else on stderr."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < _SEEDS:
+            raise InputError(
+                f"seed ({self.seed}) must be from 0 to {_SEEDS - 1}; choose another --seed"
+            )

@@ -1,0 +1,23 @@
+"""How much memory a block of code, a training step or a graph needs.
+
+`measure` counts what a device gave out during any block. `ledger` says of a training step which
+kinds of memory it held, and which modules held them. `saved_for_backward` looks at one reason
+alone: what autograd keeps.
+"""
+
+from tokenseek_common.memory._ledger import ledger
+from tokenseek_common.memory._measure import measure
+from tokenseek_common.memory._reading import Reading
+from tokenseek_common.memory._report import MemoryDiff, MemoryReport
+from tokenseek_common.memory._saved import saved_for_backward
+from tokenseek_common.memory._table import format_bytes
+
+__all__ = [
+    "MemoryDiff",
+    "MemoryReport",
+    "Reading",
+    "format_bytes",
+    "ledger",
+    "measure",
+    "saved_for_backward",
+]
