@@ -102,8 +102,8 @@ def in_float64(monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel) -> None:
     """Let RMS norms and rotary angles compute in float64: they round to float32, above 1e-10."""
 
     def norm(self: Any, x: Tensor) -> Tensor:
-        return self.weight * x * torch.rsqrt(
-            x.square().mean(-1, keepdim=True) + self.variance_epsilon
+        return (
+            self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
         )
 
     def rotary(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, checkpointed, tiny_batch, tiny_model
-from slow_reference import in_float64, gradients, relative_error, slow_loss
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from families import FAMILIES, checkpointed, tiny_batch, tiny_model
+from slow_reference import gradients, in_float64, relative_error, slow_loss
 from tokenseek_core import TokenSeekConfig, TokenSeekHandle, apply_tokenseek
 
 BOUND = 1e-10

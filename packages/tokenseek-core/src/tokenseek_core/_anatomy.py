@@ -46,9 +46,7 @@ class Anatomy:
                 "load it with AutoModelForCausalLM"
             )
         depth = model.config.num_hidden_layers
-        lists = [
-            m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth
-        ]
+        lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
         if len(lists) != 1:
             raise InputError(
                 f"model ({name}) must have one list of {depth} blocks, but has {len(lists)}; "

@@ -101,8 +101,6 @@ def is_causal(module: nn.Module, requested: bool | None) -> bool:
 
 
 def own(states: Tensor) -> Tensor:
-    """Detach `states` and let go of a larger buffer that they are a part of (a fused projection)."""
+    """Detach `states`, and copy them out of a larger buffer that they would keep alive."""
     states = states.detach()
     return states.clone() if states.untyped_storage().nbytes() > states.nbytes else states
-
-

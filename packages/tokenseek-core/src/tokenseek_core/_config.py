@@ -52,11 +52,9 @@ class TokenSeekConfig:
     dense_above: float | None = 0.6
     check: bool = True
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
-            raise InputError(
-                f"ratio ({self.ratio}) must be in (0, 1]; 0.1 keeps one token in ten"
-            )
+            raise InputError(f"ratio ({self.ratio}) must be in (0, 1]; 0.1 keeps one token in ten")
         if not callable(self.selector) and self.selector not in SELECTORS:
             raise InputError(
                 f"selector ({self.selector}) must be one of {', '.join(SELECTORS)} or a callable; "
@@ -82,6 +80,4 @@ class TokenSeekConfig:
     @classmethod
     def paper(cls) -> TokenSeekConfig:
         """The published setting: a tenth of the tokens, both scores weighted alike."""
-        return cls(
-            ratio=0.1, selector="tokenseek", gradient="restart", alpha=1.0, beta=1.0
-        )
+        return cls(ratio=0.1, selector="tokenseek", gradient="restart", alpha=1.0, beta=1.0)

@@ -21,6 +21,7 @@ from tokenseek_core._loss import IGNORE_INDEX, shift_labels
 from tokenseek_core._record import Record
 from tokenseek_core._replay import Replay
 from tokenseek_core._selection import Selection
+from tokenseek_core._tied import tied_gradient
 
 ROWWISE = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
 REFUSED = {
@@ -193,13 +194,14 @@ def replay_pass(
     # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
     # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
     passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
-    output: ModelOutput = anatomy.forward(
-        **rows,
-        **batch.options,
-        attention_mask=passed_on,
-        use_cache=False,
-        tokenseek=Replay(record, selection),
-    )
+    with tied_gradient(anatomy):
+        output: ModelOutput = anatomy.forward(
+            **rows,
+            **batch.options,
+            attention_mask=passed_on,
+            use_cache=False,
+            tokenseek=Replay(record, selection),
+        )
     return output
 
 

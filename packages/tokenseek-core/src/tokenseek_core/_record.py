@@ -82,5 +82,3 @@ class Record:
     def kept_bytes(self) -> int:
         """Bytes of the recorded keys and values."""
         return sum(layer.key.nbytes + layer.value.nbytes for layer in self.layers.values())
-
-

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core._scores import gradient_magnitude
 
-MIN_CHUNK = 64
+MIN_CHUNK = 128
 """Rows that a chunk of logits has at least, where the replay itself would need fewer."""
 
 
@@ -75,10 +74,17 @@ class Signals:
         losses = losses.to(torch.promote_types(final.dtype, torch.float32))
         b, s = torch.nonzero(self.targets != IGNORE_INDEX, as_tuple=True)
         for rows, slots in zip(b.split(self.chunk), s.split(self.chunk), strict=True):
+            target = self.targets[rows, slots, None]  # [m, 1]
             with torch.enable_grad():
                 hidden = final[rows, slots].requires_grad_()  # [m, d]
-                logits = self.anatomy.head(hidden[None])[0].to(losses.dtype)  # [m, v]
-                loss = F.cross_entropy(logits, self.targets[rows, slots], reduction="none")
-                (adjoint[rows, slots],) = torch.autograd.grad(loss.sum(), hidden)
-            losses[rows, slots] = loss.detach()
+                logits = self.anatomy.head(hidden[None])[0]  # [m, v]
+            log_p = logits.detach().to(losses.dtype).log_softmax(-1)
+            losses[rows, slots] = -log_p.gather(1, target)[:, 0]
+            # d loss / d logits = softmax - onehot(target), in the buffer that is there already.
+            logits_adjoint = log_p.exp_().scatter_add_(
+                1, target, -torch.ones_like(target, dtype=log_p.dtype)
+            )
+            (adjoint[rows, slots],) = torch.autograd.grad(
+                logits, hidden, logits_adjoint.to(logits.dtype)
+            )
         return adjoint, losses

@@ -1,0 +1,148 @@
+"""One gradient buffer for a weight that is both input embedding and head.
+
+Autograd waits with a tied weight until both of its gradients exist: the head's, of the size of the
+whole table, lies through all of the backward pass, and the embedding's, as large again, is added to
+it at the end. With few rows the two tables outweigh every activation. Here the head's part is
+computed where the embedding's is, at the end, from the few rows that make it up, and the
+embedding's few rows are added into it.
+
+Shapes: `b` batch, `k` kept rows, `d` hidden size, `v` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tokenseek_core._anatomy import Anatomy, replaced
+
+
+@dataclass
+class HeadGradient:
+    """The head's part of the gradient between its backward and the embedding's.
+
+    A second backward through the same head overwrites it, so it is never added twice.
+    """
+
+    pending: tuple[Tensor, Tensor] | Tensor | None = None
+
+    def store(self, adjoint: Float[Tensor, "m v"], hidden: Float[Tensor, "m d"]) -> None:
+        """Keep the factors, or their product where that is the smaller."""
+        factors = (adjoint, hidden.to(adjoint.dtype))
+        self.pending = factors if len(adjoint) < hidden.shape[1] else factors[0].T @ factors[1]
+
+    def take(self, weight: Tensor) -> Float[Tensor, "v d"]:
+        """The gradient table, which belongs to the caller."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return torch.zeros_like(weight)
+        table = pending if isinstance(pending, Tensor) else pending[0].T @ pending[1]
+        return table.to(weight.dtype)
+
+
+class Embed(torch.autograd.Function):
+    """F.embedding, whose backward completes the gradient of the tied weight."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        weight: Float[Tensor, "v d"],
+        tokens: Int[Tensor, "b k"],
+        padding_idx: int | None,
+        head: HeadGradient,
+    ) -> Float[Tensor, "b k d"]:
+        """Look the tokens up."""
+        ctx.save_for_backward(weight, tokens)
+        ctx.padding_idx = padding_idx
+        ctx.head = head
+        return F.embedding(tokens, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, adjoint: Float[Tensor, "b k d"]
+    ) -> tuple[Tensor, None, None, None]:
+        """Add the rows of the tokens to the head's part."""
+        weight, tokens = ctx.saved_tensors
+        table = ctx.head.take(weight)
+        rows, inverse = tokens.flatten().unique(return_inverse=True)
+        # Repeated tokens add up in float32 or better, as in the embedding's own backward.
+        dtype = torch.promote_types(adjoint.dtype, torch.float32)
+        summed = torch.zeros((len(rows), adjoint.shape[-1]), dtype=dtype, device=adjoint.device)
+        summed.index_add_(0, inverse, adjoint.flatten(0, 1).to(dtype))
+        if ctx.padding_idx is not None:
+            summed[rows == ctx.padding_idx] = 0
+        table[rows] += summed.to(table.dtype)
+        return table, None, None, None
+
+
+class Project(torch.autograd.Function):
+    """F.linear, whose backward leaves the weight's gradient to the embedding."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Float[Tensor, "b k d"], weight: Float[Tensor, "v d"], head: HeadGradient
+    ) -> Float[Tensor, "b k v"]:
+        """Compute the logits."""
+        ctx.save_for_backward(hidden, weight)
+        ctx.head = head
+        return F.linear(hidden, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, adjoint: Float[Tensor, "b k v"]
+    ) -> tuple[Float[Tensor, "b k d"], None, None]:
+        """Pass on the hidden states' gradient, keep what makes up the weight's."""
+        hidden, weight = ctx.saved_tensors
+        ctx.head.store(adjoint.flatten(0, 1), hidden.flatten(0, 1))
+        return (adjoint @ weight.to(adjoint.dtype)).to(hidden.dtype), None, None
+
+
+@contextmanager
+def tied_gradient(anatomy: Anatomy) -> Iterator[None]:
+    """Let the forward inside the block share one gradient buffer for a tied weight.
+
+    Models without a trainable tied weight, and those whose embedding or head is more than a table
+    (adapters, scaling, hooks that replace forward), run as they are.
+    """
+    embedding: Any = anatomy.model.get_input_embeddings()
+    projection: Any = anatomy.model.get_output_embeddings()
+    plain = (
+        type(embedding) is nn.Embedding
+        and type(projection) is nn.Linear
+        and embedding.weight is projection.weight
+        and embedding.weight.requires_grad
+        and projection.bias is None
+        and embedding.max_norm is None
+        and not (embedding.scale_grad_by_freq or embedding.sparse)
+        and "forward" not in vars(embedding)
+        and "forward" not in vars(projection)
+    )
+    with ExitStack() as stack:
+        if plain and torch.is_grad_enabled():
+            head = HeadGradient()
+
+            def embed(input: Tensor) -> Tensor:
+                return apply(Embed, embedding.weight, input, embedding.padding_idx, head)
+
+            def project(input: Tensor) -> Tensor:
+                return apply(Project, input, projection.weight, head)
+
+            stack.enter_context(replaced(embedding, "forward", embed))
+            stack.enter_context(replaced(projection, "forward", project))
+        yield
+
+
+def apply(function: type[torch.autograd.Function], *args: object) -> Tensor:
+    """Call an autograd function; torch leaves `apply` without types."""
+    output: Tensor = function.apply(*args)  # type: ignore[no-untyped-call]
+    return output

