@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,29 +10,10 @@ from transformers import PreTrainedModel
 
 from families import FAMILIES, checkpointed, tiny_batch, tiny_model
 from slow_reference import gradients, in_float64, relative_error, slow_loss
-from tokenseek_core import TokenSeekConfig, TokenSeekHandle, apply_tokenseek
+from taken import always, kept, take_step
+from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 
 BOUND = 1e-10
-
-
-def kept(handle: TokenSeekHandle, shape: torch.Size) -> Tensor:
-    """The kept tokens as a mask; that there are any shows that the replay ran."""
-    assert handle.last is not None
-    keep = torch.zeros(shape, dtype=torch.bool)
-    rows = torch.arange(shape[0])[:, None].expand_as(handle.last.indices)
-    keep[rows[handle.last.active], handle.last.indices[handle.last.active]] = True
-    return keep
-
-
-def step(
-    model: PreTrainedModel, batch: dict[str, Tensor], config: TokenSeekConfig
-) -> tuple[float, dict[str, Tensor], Tensor]:
-    """Loss, gradients and kept tokens of one TokenSeek step."""
-    with apply_tokenseek(model, config) as handle:
-        loss = model(**batch).loss
-        loss.backward()
-        keep = kept(handle, batch["input_ids"].shape)
-    return loss.item(), gradients(model), keep
 
 
 @pytest.fixture(params=FAMILIES)
@@ -38,6 +21,24 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pr
     model = tiny_model(request.param)
     in_float64(monkeypatch, model)
     return model
+
+
+@pytest.fixture
+def llama(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
+    model = tiny_model("llama-tied")
+    in_float64(monkeypatch, model)
+    return model
+
+
+def assert_equals_reference(
+    model: PreTrainedModel, batch: dict[str, Tensor], config: TokenSeekConfig
+) -> None:
+    taken = take_step(model, batch, config)
+    checkpointed(model, enable=False)
+    reference = slow_loss(model, batch, taken.keep)
+    reference.backward()
+    assert taken.loss == pytest.approx(reference.item(), rel=BOUND)
+    assert relative_error(taken.gradients, gradients(model)) < BOUND
 
 
 @pytest.mark.parametrize("padding", ["none", "left", "right"])
@@ -51,11 +52,12 @@ def test_keeping_every_token_equals_the_untouched_model(
     dense.backward()
     expected = gradients(model)
 
-    loss, found, keep = step(model, batch, TokenSeekConfig(ratio=1.0, dense_above=None))
+    taken = take_step(model, batch, always(ratio=1.0))
 
-    assert torch.equal(keep, batch.get("attention_mask", torch.ones_like(keep)).bool())
-    assert loss == pytest.approx(dense.item(), rel=BOUND)
-    assert relative_error(found, expected) < BOUND
+    every = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+    assert torch.equal(taken.keep, every)
+    assert taken.loss == pytest.approx(dense.item(), rel=BOUND)
+    assert relative_error(taken.gradients, expected) < BOUND
 
 
 @pytest.mark.parametrize("selector", ["tokenseek", "random"])
@@ -64,17 +66,184 @@ def test_keeping_every_token_equals_the_untouched_model(
 def test_gradient_equals_the_slow_reference(
     model: PreTrainedModel, selector: str, padding: str, checkpointing: bool
 ) -> None:
-    batch = tiny_batch(padding)
-    if checkpointing:
-        checkpointed(model)
-    config = TokenSeekConfig(ratio=0.3, selector=selector, dense_above=None)  # type: ignore[arg-type]
+    checkpointed(model, enable=checkpointing)
+    assert_equals_reference(model, tiny_batch(padding), always(selector=selector))
 
-    loss, found, keep = step(model, batch, config)
 
-    checkpointed(model, enable=False)
-    lengths = batch.get("attention_mask", torch.ones_like(keep)).sum(1)
-    assert keep.sum(1).tolist() == [-(-3 * int(n) // 10) for n in lengths]
-    reference = slow_loss(model, batch, keep)
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_eager_models_replay_through_their_own_attention(
+    monkeypatch: pytest.MonkeyPatch, padding: str
+) -> None:
+    model = tiny_model("gpt2")  # its eager softmax keeps the dtype; Llama's rounds to float32
+    in_float64(monkeypatch, model)
+    model.set_attn_implementation("eager")
+    assert_equals_reference(model, tiny_batch(padding), always())
+
+
+def test_embeddings_given_from_outside_get_the_gradient_of_their_rows(
+    llama: PreTrainedModel,
+) -> None:
+    batch = tiny_batch()
+    taken = take_step(llama, batch, always())
+    embeddings = llama.get_input_embeddings()(batch["input_ids"]).detach().requires_grad_()
+    assert isinstance(embeddings, Tensor)
+    take_step(llama, {"inputs_embeds": embeddings, "labels": batch["labels"]}, always())
+    assert embeddings.grad is not None
+    assert torch.equal(embeddings.grad.abs().sum(-1) > 0, taken.keep)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+def test_two_forwards_may_come_before_one_backward(
+    llama: PreTrainedModel, checkpointing: bool
+) -> None:
+    first, second = tiny_batch("left", seed=1), tiny_batch("right", seed=2)
+    checkpointed(llama, enable=checkpointing)
+    one, two = take_step(llama, first, always()), take_step(llama, second, always())
+    with apply_tokenseek(llama, always()):
+        (llama(**first).loss + llama(**second).loss).backward()
+    expected = {n: one.gradients[n] + two.gradients[n] for n in one.gradients}
+    assert relative_error(gradients(llama), expected) < BOUND
+
+
+def test_backward_twice_through_one_graph_doubles_the_gradient(llama: PreTrainedModel) -> None:
+    batch = tiny_batch()
+    once = take_step(llama, batch, always())
+    with apply_tokenseek(llama, always()):
+        loss = llama(**batch).loss
+        loss.backward(retain_graph=True)
+        loss.backward()
+    doubled = {n: 2 * g for n, g in once.gradients.items()}
+    assert relative_error(gradients(llama), doubled) < BOUND
+
+
+@pytest.mark.parametrize("selector", ["tokenseek", "random"])
+def test_one_batch_of_eight_equals_eight_accumulated_batches_of_one(
+    llama: PreTrainedModel, selector: str
+) -> None:
+    lengths = [20, 17, 13, 11, 9, 8, 7, 6]
+    torch.manual_seed(3)
+    ids = torch.randint(3, 61, (8, 20))
+    mask = (torch.arange(20) < torch.tensor(lengths)[:, None]).long()
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :4] = -100
+    items = int((labels[:, 1:] != -100).sum())
+    config = always(selector=selector)
+
+    torch.manual_seed(4)
+    together = take_step(
+        llama,
+        {"input_ids": ids, "attention_mask": mask, "labels": labels, "num_items_in_batch": items},
+        config,
+    )
+    torch.manual_seed(4)
+    loss = 0.0
+    with apply_tokenseek(llama, config) as handle:
+        for row, length in enumerate(lengths):  # each without its padding
+            one = (slice(row, row + 1), slice(0, length))
+            part = llama(input_ids=ids[one], labels=labels[one], num_items_in_batch=items).loss
+            part.backward()
+            loss += part.item()
+            assert torch.equal(kept(handle, labels[one].shape)[0], together.keep[row, :length])
+
+    assert loss == pytest.approx(together.loss, rel=BOUND)
+    assert relative_error(gradients(llama), together.gradients) < BOUND
+
+
+def test_a_batch_equals_its_instances_weighted_by_their_supervised_tokens(
+    llama: PreTrainedModel,
+) -> None:
+    batch = tiny_batch("right")
+    together = take_step(llama, batch, always())
+    counts = (batch["labels"][:, 1:] != -100).sum(1)
+    expected = {n: torch.zeros_like(g) for n, g in together.gradients.items()}
+    for row, weight in enumerate(counts / counts.sum()):
+        alone = take_step(llama, {n: v[row : row + 1] for n, v in batch.items()}, always())
+        assert torch.equal(alone.keep[0], together.keep[row])
+        for name, gradient in alone.gradients.items():
+            expected[name] += float(counts[row]) / float(counts.sum()) * gradient
+        assert float(weight) > 0
+    assert relative_error(together.gradients, expected) < BOUND
+
+
+def test_no_supervised_token_kept_gives_a_finite_loss_and_zero_gradients(
+    llama: PreTrainedModel,
+) -> None:
+    def unsupervised_first(signals: Signals) -> Tensor:
+        return (signals.targets == -100).double()
+
+    config = always(ratio=0.1, selector=unsupervised_first, min_supervised=0)
+    taken = take_step(llama, tiny_batch(), config)
+    assert taken.keep.sum() == 6
+    assert taken.loss == 0
+    assert all(torch.equal(g, torch.zeros_like(g)) for g in taken.gradients.values())
+
+
+def test_a_batch_without_any_supervised_token_gives_zero_gradients(llama: PreTrainedModel) -> None:
+    batch = tiny_batch()
+    batch["labels"].fill_(-100)
+    taken = take_step(llama, batch, always())
+    assert taken.loss == 0
+    assert all(torch.equal(g, torch.zeros_like(g)) for g in taken.gradients.values())
+
+
+def test_directional_derivative_matches_finite_differences_of_the_reference(
+    llama: PreTrainedModel,
+) -> None:
+    """With keys and values of unselected tokens frozen at their values, the gradient is a true one.
+
+    All of a perturbed token's own computation may change, so only the last block's output side is
+    perturbed: there, no unselected key or value depends on the parameter.
+    """
+    batch = tiny_batch()
+    taken = take_step(llama, batch, always())
+    name = "model.layers.2.mlp.down_proj.weight"
+    weight = llama.get_parameter(name)
+    torch.manual_seed(5)
+    direction, h = torch.randn_like(weight), 1e-5
+    losses = []
+    with torch.no_grad():
+        for sign in (1, -1):
+            weight += sign * h * direction
+            losses.append(float(slow_loss(llama, batch, taken.keep)))
+            weight -= sign * h * direction
+    numeric = (losses[0] - losses[1]) / (2 * h)
+    assert float((taken.gradients[name] * direction).sum()) == pytest.approx(numeric, rel=1e-7)
+
+
+def test_lora_gradient_equals_the_slow_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny_model("llama")
+    in_float64(monkeypatch, model)
+    lora = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    wrapped = peft.get_peft_model(model, lora).double()
+    batch = tiny_batch("left")
+
+    taken = take_step(wrapped, batch, always())
+
+    assert all("lora" in name for name in taken.gradients)
+    reference = slow_loss(wrapped.get_base_model(), batch, taken.keep)
     reference.backward()
-    assert loss == pytest.approx(reference.item(), rel=BOUND)
-    assert relative_error(found, gradients(model)) < BOUND
+    assert taken.loss == pytest.approx(reference.item(), rel=BOUND)
+    assert relative_error(taken.gradients, gradients(wrapped)) < BOUND
+
+
+def test_kept_tokens_are_a_tenth_rounded_up_of_each_instance(llama: PreTrainedModel) -> None:
+    batch = tiny_batch("left")
+    taken = take_step(llama, batch, TokenSeekConfig(ratio=0.1))
+    lengths = batch["attention_mask"].sum(1).tolist()
+    assert taken.keep.sum(1).tolist() == [math.ceil(0.1 * n) for n in lengths]
+    assert not (taken.keep & ~batch["attention_mask"].bool()).any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_under_autocast_every_parameter_gets_its_gradient(family: str) -> None:
+    """Autocast caches cast weights; those of the pass without gradient must not be used again."""
+    model = tiny_model(family).float()
+    batch = tiny_batch("right")
+    full = take_step(model, batch, always())
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = take_step(model, batch, always(selector=lambda signals: full.keep.float()))
+    assert torch.equal(rounded.keep, full.keep)
+    assert rounded.gradients.keys() == full.gradients.keys()
+    everything = [torch.cat([g.flatten() for g in t.gradients.values()]) for t in (rounded, full)]
+    assert F.cosine_similarity(*everything, dim=0) > 0.99

@@ -194,6 +194,8 @@ def replay_pass(
     # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
     # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
     passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
+    # Under autocast, pass one left copies of the weights behind that were cast without gradient.
+    torch.clear_autocast_cache()
     with tied_gradient(anatomy):
         output: ModelOutput = anatomy.forward(
             **rows,

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import Lfm2Config, Lfm2ForCausalLM
+
+from families import FAMILIES, tiny_batch, tiny_model
+from taken import always
+from tokenseek_common import InputError
+from tokenseek_core import apply_tokenseek
+from tokenseek_core._anatomy import Anatomy
+from tokenseek_core._apply import TokenSeekHandle
+from tokenseek_core._check import self_check
+from tokenseek_core._passes import Batch
+
+
+class Neighbour(nn.Module):
+    """Mixes each token with the one before it, as a short convolution would."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        mixed: Tensor = self.inner(hidden + 0.1 * hidden.roll(1, dims=1))
+        return mixed
+
+
+def anatomy(handle: TokenSeekHandle) -> Anatomy:
+    return handle._anatomy
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_supported_families_pass_the_check_to_rounding(family: str, padding: str) -> None:
+    model = tiny_model(family)
+    with apply_tokenseek(model, always()) as handle:
+        deviation = self_check(anatomy(handle), Batch.of(tiny_batch(padding)))
+    assert deviation < 1e-6
+    assert all(module.training for module in model.modules())
+
+
+def test_dropout_does_not_disturb_the_check() -> None:
+    model = tiny_model("gpt2")
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.5
+    with apply_tokenseek(model, always()) as handle:
+        output = model(**tiny_batch())
+        output.loss.backward()
+        assert handle.last is not None
+    assert output.loss.isfinite()
+
+
+def test_mixing_outside_attention_is_found_before_the_first_step() -> None:
+    model = tiny_model("llama")
+    model.get_submodule("model.layers.1").mlp = Neighbour(model.get_submodule("model.layers.1.mlp"))
+    with (
+        apply_tokenseek(model, always()),
+        pytest.raises(InputError, match="must mix tokens in attention only: replayed rows differ"),
+    ):
+        model(**tiny_batch())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(module.training for module in model.modules())
+
+
+def test_short_convolutions_are_found() -> None:
+    torch.manual_seed(0)
+    model = Lfm2ForCausalLM(
+        Lfm2Config(
+            vocab_size=61,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            layer_types=["conv", "full_attention", "conv"],
+            pad_token_id=0,
+        )
+    ).train()
+    with apply_tokenseek(model, always(selector="random")), pytest.raises(InputError):
+        model(**tiny_batch())
+
+
+def test_the_check_can_be_left_out() -> None:
+    model = tiny_model("llama")
+    model.get_submodule("model.layers.1").mlp = Neighbour(model.get_submodule("model.layers.1.mlp"))
+    with apply_tokenseek(model, always(check=False)) as handle:
+        model(**tiny_batch())
+        assert handle.last is not None
+
+
+def test_the_check_runs_once() -> None:
+    model = tiny_model("llama")
+    calls: list[int] = []
+    with apply_tokenseek(model, always(selector="random")):
+        hook = model.base_model.register_forward_hook(lambda *_: calls.append(1))
+        model(**tiny_batch())
+        assert len(calls) == 4  # check: record and replay; step: record and replay
+        model(**tiny_batch())
+        assert len(calls) == 6
+        hook.remove()
