@@ -69,10 +69,11 @@ FAMILIES = ["llama", "llama-tied", "qwen2", "qwen3", "mistral", "gpt2"]
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A randomly initialised model in training mode."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config(family))
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config(family))
     for parameter in model.parameters():  # norms and biases too, so that every gradient is general
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    return model.double().train()
+    model.double().train()
+    return model
 
 
 def tiny_batch(padding: str = "none", seed: int = 1) -> dict[str, Tensor]:

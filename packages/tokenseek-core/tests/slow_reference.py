@@ -69,7 +69,7 @@ def slow_loss(
         logits = model(**inputs, use_cache=False).logits
     targets = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
     total = num_items or int((targets != -100).sum())
-    loss = logits.new_zeros(())
+    loss: Tensor = logits.new_zeros(())
     for row_logits, row_targets, row_keep in zip(logits, targets, keep, strict=True):
         counted = row_keep & (row_targets != -100)
         if counted.any():
@@ -102,9 +102,9 @@ def in_float64(monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel) -> None:
     """Let RMS norms and rotary angles compute in float64: they round to float32, above 1e-10."""
 
     def norm(self: Any, x: Tensor) -> Tensor:
-        return (
-            self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
-        )
+        scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+        scaled: Tensor = self.weight * x * scale
+        return scaled
 
     def rotary(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         angles = position_ids[..., None].double() * self.inv_freq.double()

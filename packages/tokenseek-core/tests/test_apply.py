@@ -37,7 +37,7 @@ def test_removal_restores_the_model_bit_for_bit(family: str) -> None:
     handle.remove()  # a second time does nothing
 
     assert set(vars(model)) == attributes
-    assert all(m.config is shared for m in model.modules() if hasattr(m, "config"))
+    assert all(getattr(m, "config", shared) is shared for m in model.modules())
     assert shared._attn_implementation == "sdpa"
     assert hooks(model) == hooked
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -179,8 +179,8 @@ def test_what_a_step_cannot_give_is_refused_with_a_sentence(
 
 
 def test_models_without_the_attention_interface_are_refused() -> None:
-    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 61, "rotary_dim": 4}
-    model = GPTJForCausalLM(GPTJConfig(**sizes))
+    sizes = GPTJConfig(n_embd=16, n_layer=2, n_head=2, vocab_size=61, rotary_dim=4)
+    model = GPTJForCausalLM(sizes)
     with pytest.raises(InputError, match=r"model \(GPTJForCausalLM\) must dispatch through"):
         apply_tokenseek(model)
     assert "forward" not in vars(model)

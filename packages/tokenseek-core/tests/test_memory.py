@@ -27,7 +27,9 @@ def model() -> PreTrainedModel:
         head_dim=D_KV // 2,
         tie_word_embeddings=True,
     )
-    return LlamaForCausalLM(config).train()
+    model = LlamaForCausalLM(config)
+    model.train()
+    return model
 
 
 def batch() -> dict[str, torch.Tensor]:

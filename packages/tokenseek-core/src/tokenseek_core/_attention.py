@@ -89,10 +89,10 @@ def register(backend: str) -> str:
 def delegate(backend: str, module: nn.Module) -> Attention:
     """The function that `backend` stands for at `module`; "eager" lives beside the model."""
     if backend == "eager":
-        function: Attention = sys.modules[type(module).__module__].eager_attention_forward
-        return function
-    function = ALL_ATTENTION_FUNCTIONS[backend]
-    return function
+        eager: Attention = sys.modules[type(module).__module__].eager_attention_forward
+        return eager
+    registered: Attention = ALL_ATTENTION_FUNCTIONS[backend]
+    return registered
 
 
 def is_causal(module: nn.Module, requested: bool | None) -> bool:

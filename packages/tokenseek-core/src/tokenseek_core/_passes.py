@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy, replaced
@@ -152,7 +152,7 @@ def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
         torch.set_grad_enabled(True)
         return (z, *args[1:]), kwargs
 
-    def keep_final(module: nn.Module, args: tuple[Any, ...], output: ModelOutput) -> ModelOutput:
+    def keep_final(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         torch.set_grad_enabled(False)
         finals.append(output.last_hidden_state)
         # One row is enough for the head: pass one needs no [s, v] logits.
@@ -184,7 +184,7 @@ def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
 
 def replay_pass(
     anatomy: Anatomy, batch: Batch, record: Record, selection: Selection
-) -> ModelOutput:
+) -> CausalLMOutput:
     """Run the kept rows through the whole model against the recorded keys and values.
 
     Returns:
@@ -197,7 +197,7 @@ def replay_pass(
     # Under autocast, pass one left copies of the weights behind that were cast without gradient.
     torch.clear_autocast_cache()
     with tied_gradient(anatomy):
-        output: ModelOutput = anatomy.forward(
+        output: CausalLMOutput = anatomy.forward(
             **rows,
             **batch.options,
             attention_mask=passed_on,
@@ -212,7 +212,7 @@ def watch_final(anatomy: Anatomy) -> Iterator[list[Tensor]]:
     """Collect the final hidden states of every pass inside the block."""
     finals: list[Tensor] = []
 
-    def keep(module: nn.Module, args: tuple[Any, ...], output: ModelOutput) -> None:
+    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         finals.append(output.last_hidden_state)
 
     hook = anatomy.backbone.register_forward_hook(keep)

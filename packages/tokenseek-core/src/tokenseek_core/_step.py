@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
@@ -41,7 +41,7 @@ class StepReport:
 
 def training_step(
     anatomy: Anatomy, batch: Batch, config: TokenSeekConfig
-) -> tuple[ModelOutput, StepReport]:
+) -> tuple[CausalLMOutput, StepReport]:
     """Run both passes; `output.loss` carries the gradient of the kept rows.
 
     Returns:
@@ -79,6 +79,7 @@ def training_step(
         min_supervised=config.min_supervised,
     )
     output = replay_pass(anatomy, batch, record, selection)
+    assert output.logits is not None
     targets = selection.rows(batch.targets)
     loss = restart_loss(
         output.logits, targets, selection.active, batch.supervised.sum(1), batch.num_items

