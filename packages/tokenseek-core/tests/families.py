@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import peft
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -96,6 +97,14 @@ def tiny_batch(padding: str = "none", seed: int = 1) -> dict[str, Tensor]:
     if padding != "none":
         batch |= {"attention_mask": mask, "position_ids": position_ids}
     return batch
+
+
+def with_lora(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model with adapters on every linear layer, not at their zero starting point."""
+    torch.manual_seed(seed)
+    lora = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    wrapped: nn.Module = peft.get_peft_model(model, lora).double()
+    return wrapped
 
 
 def checkpointed(model: PreTrainedModel, enable: bool = True) -> PreTrainedModel:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from families import FAMILIES, checkpointed, tiny_batch, tiny_model
+from families import FAMILIES, checkpointed, tiny_batch, tiny_model, with_lora
 from slow_reference import gradients, in_float64, relative_error, slow_loss
 from taken import always, kept, take_step
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
@@ -211,17 +211,15 @@ def test_directional_derivative_matches_finite_differences_of_the_reference(
 
 
 def test_lora_gradient_equals_the_slow_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    peft = pytest.importorskip("peft")
     model = tiny_model("llama")
     in_float64(monkeypatch, model)
-    lora = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    wrapped = peft.get_peft_model(model, lora).double()
+    wrapped = with_lora(model)
     batch = tiny_batch("left")
 
     taken = take_step(wrapped, batch, always())
 
     assert all("lora" in name for name in taken.gradients)
-    reference = slow_loss(wrapped.get_base_model(), batch, taken.keep)
+    reference = slow_loss(model, batch, taken.keep)
     reference.backward()
     assert taken.loss == pytest.approx(reference.item(), rel=BOUND)
     assert relative_error(taken.gradients, gradients(wrapped)) < BOUND

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from tokenseek_core._apply import TokenSeekHandle, TokenSeekNotRunWarning, apply_tokenseek
+from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._selection import Selection
 from tokenseek_core._signals import Signals
@@ -14,6 +15,7 @@ __all__ = [
     "Selection",
     "Signals",
     "StepReport",
+    "TokenSeekCallback",
     "TokenSeekConfig",
     "TokenSeekHandle",
     "TokenSeekNotRunWarning",

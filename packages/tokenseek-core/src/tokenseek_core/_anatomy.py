@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
@@ -21,18 +23,20 @@ class Anatomy:
 
     Args:
         model: The Hugging Face model that owns the head.
+        outer: What TokenSeek was applied to: the model, or PEFT's or DDP's wrapper of it.
         forward: Its forward as it was before TokenSeek.
         backbone: Embeddings, blocks and final norm.
         last_block: The block whose input the gradient score looks at.
     """
 
     model: PreTrainedModel
+    outer: nn.Module
     forward: Callable[..., Any]
     backbone: nn.Module
     last_block: nn.Module
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Anatomy:
+    def of(cls, model: PreTrainedModel, outer: nn.Module) -> Anatomy:
         """Find the parts of `model`.
 
         Raises:
@@ -52,7 +56,7 @@ class Anatomy:
                 f"model ({name}) must have one list of {depth} blocks, but has {len(lists)}; "
                 "TokenSeek trains decoders such as Llama, Qwen, Mistral and GPT-2"
             )
-        return cls(model, model.forward, backbone, lists[0][-1])
+        return cls(model, outer, model.forward, backbone, lists[0][-1])
 
     def head(self, hidden: Float[Tensor, "b m d"]) -> Float[Tensor, "b m v"]:
         """Send rows of final hidden states through the model's own head, scaling and caps."""
@@ -63,6 +67,16 @@ class Anatomy:
         with replaced(self.backbone, "forward", stand_in):
             logits: Tensor = self.forward(inputs_embeds=hidden, use_cache=False).logits
         return logits
+
+    def pull_back(self, output: Tensor, input: Tensor, adjoint: Tensor) -> Tensor:
+        """The adjoint of `input` for an `adjoint` of `output`; no parameter gets a gradient."""
+        (pulled,) = torch.autograd.grad(output, input, adjoint)
+        # FSDP2 takes the end of any backward for the end of the step and frees its outer weights,
+        # which the rest of this step needs.
+        for module in (self.outer, self.model):
+            if isinstance(module, FSDPModule):
+                module.unshard()
+        return pulled
 
     @property
     def checkpointed(self) -> list[nn.Module]:

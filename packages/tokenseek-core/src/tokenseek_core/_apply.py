@@ -33,16 +33,19 @@ class TokenSeekHandle:
     Args:
         model: The Hugging Face model itself, without wrappers around it.
         config: The settings, which may be replaced between steps (`handle.config = ...`).
+        outer: The model with its wrappers, where it has any.
 
     Attributes:
         last: What the last step kept; None before the first.
     """
 
-    def __init__(self, model: PreTrainedModel, config: TokenSeekConfig) -> None:
+    def __init__(
+        self, model: PreTrainedModel, config: TokenSeekConfig, outer: nn.Module | None = None
+    ) -> None:
         self.model = model
         self.config = config
         self.last: StepReport | None = None
-        self._anatomy = Anatomy.of(model)
+        self._anatomy = Anatomy.of(model, outer or model)
         self._checked = False
         self._intended = False
         self._warned = False
@@ -142,7 +145,7 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
         raise InputError(
             f"model ({name}) must not have TokenSeek applied already; call handle.remove() first"
         )
-    return TokenSeekHandle(inner, config or TokenSeekConfig())
+    return TokenSeekHandle(inner, config or TokenSeekConfig(), model)
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:

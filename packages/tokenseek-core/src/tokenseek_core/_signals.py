@@ -53,8 +53,7 @@ class Signals:
         A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
         adjoint, _ = self._head
-        (z_adjoint,) = torch.autograd.grad(self.final, self.block_input, adjoint)
-        return gradient_magnitude(z_adjoint)
+        return gradient_magnitude(self.anatomy.pull_back(self.final, self.block_input, adjoint))
 
     @cached_property
     def token_loss(self) -> Float[Tensor, "b s"]:
@@ -84,7 +83,7 @@ class Signals:
             logits_adjoint = log_p.exp_().scatter_add_(
                 1, target, -torch.ones_like(target, dtype=log_p.dtype)
             )
-            (adjoint[rows, slots],) = torch.autograd.grad(
+            adjoint[rows, slots] = self.anatomy.pull_back(
                 logits, hidden, logits_adjoint.to(logits.dtype)
             )
         return adjoint, losses
