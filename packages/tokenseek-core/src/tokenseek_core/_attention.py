@@ -101,6 +101,10 @@ def is_causal(module: nn.Module, requested: bool | None) -> bool:
 
 
 def own(states: Tensor) -> Tensor:
-    """Detach `states`, and copy them out of a larger buffer that they would keep alive."""
+    """Detach `states`, and give them a storage of exactly their size.
+
+    A part of a larger buffer (a fused projection) would keep all of it alive; what is expanded over
+    heads could not be written to.
+    """
     states = states.detach()
-    return states.clone() if states.untyped_storage().nbytes() > states.nbytes else states
+    return states.clone() if states.untyped_storage().nbytes() != states.nbytes else states
