@@ -84,7 +84,8 @@ def typecheck(session: nox.Session) -> None:
     for package in PACKAGES.values():
         folders = [str(package.source), str(package.tests)]
         in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join(folders)})
-    in_workspace(session, "mypy", "noxfile.py", "tests", env={"MYPYPATH": "tests"})
+    scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
+    in_workspace(session, "mypy", *scripts, env={"MYPYPATH": "tests"})
 
     # Inside the workspace uv itself ignores bounds such as tokenseek-common>=0.1,<0.2.
     session.run("uv", "pip", "check", external=True)

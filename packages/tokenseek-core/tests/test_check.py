@@ -11,8 +11,8 @@ from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._apply import TokenSeekHandle
+from tokenseek_core._batch import Batch
 from tokenseek_core._check import self_check
-from tokenseek_core._passes import Batch
 
 
 class Neighbour(nn.Module):

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._attention import PREFIX, register
+from tokenseek_core._batch import Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._passes import Batch
 from tokenseek_core._step import StepReport, training_step
 
 

@@ -6,11 +6,18 @@ that depend on the length) before a step could train on wrong values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._passes import Batch, record_pass, replay_pass, watch_final
+from tokenseek_core._batch import Batch
+from tokenseek_core._record import record_pass
+from tokenseek_core._replay import replay_pass
 from tokenseek_core._selection import select
 
 TOLERANCE = {
@@ -64,3 +71,18 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
             "train it without TokenSeek"
         )
     return deviation
+
+
+@contextmanager
+def watch_final(anatomy: Anatomy) -> Iterator[list[Tensor]]:
+    """Collect the final hidden states of every pass inside the block."""
+    finals: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        finals.append(output.last_hidden_state)
+
+    hook = anatomy.backbone.register_forward_hook(keep)
+    try:
+        yield finals
+    finally:
+        hook.remove()

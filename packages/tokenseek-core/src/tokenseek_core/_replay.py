@@ -13,11 +13,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutput
 
+from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._attention import Attended, delegate
+from tokenseek_core._batch import Batch
 from tokenseek_core._mask import mask_rows
 from tokenseek_core._record import Record, RecordedLayer
 from tokenseek_core._selection import Selection
+from tokenseek_core._tied import tied_gradient
 
 
 @dataclass
@@ -107,3 +111,28 @@ class Replay:
                 h = groups
             self.masks[name] = rows.reshape(b, h // groups, groups * k, s)
         return self.masks[name]
+
+
+def replay_pass(
+    anatomy: Anatomy, batch: Batch, record: Record, selection: Selection
+) -> CausalLMOutput:
+    """Run the kept rows through the whole model against the recorded keys and values.
+
+    Returns:
+        The model's own output for the kept rows, logits [b, k, v].
+    """
+    rows = {name: selection.rows(value) for name, value in batch.rowwise.items()}
+    # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
+    # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
+    passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
+    # Under autocast, pass one left copies of the weights behind that were cast without gradient.
+    torch.clear_autocast_cache()
+    with tied_gradient(anatomy):
+        output: CausalLMOutput = anatomy.forward(
+            **rows,
+            **batch.options,
+            attention_mask=passed_on,
+            use_cache=False,
+            tokenseek=Replay(record, selection),
+        )
+    return output

@@ -12,9 +12,11 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
+from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._loss import restart_loss
-from tokenseek_core._passes import Batch, record_pass, replay_pass
+from tokenseek_core._record import record_pass
+from tokenseek_core._replay import replay_pass
 from tokenseek_core._scores import random_scores, tokenseek_scores
 from tokenseek_core._selection import Selection, select
 from tokenseek_core._signals import MIN_CHUNK, Signals
