@@ -69,6 +69,12 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ),
         (
             "a.jsonl",
+            ROW + b'{"text": \r\n' + ROW,
+            "{path}, line 2 must be valid JSON (Expecting value at column 10); "
+            "mend or remove that line",
+        ),
+        (
+            "a.jsonl",
             ROW + b"\n[1]\n",
             "{path}, line 3 must be a JSON object; write it as {{...}}",
         ),

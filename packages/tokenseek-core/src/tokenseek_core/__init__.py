@@ -5,14 +5,12 @@ from importlib.metadata import version
 from tokenseek_core._apply import TokenSeekHandle, TokenSeekNotRunWarning, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._selection import Selection
 from tokenseek_core._signals import Signals
 from tokenseek_core._step import StepReport
 
 __version__ = version("tokenseek-core")
 
 __all__ = [
-    "Selection",
     "Signals",
     "StepReport",
     "TokenSeekCallback",

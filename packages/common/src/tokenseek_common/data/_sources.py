@@ -93,7 +93,8 @@ def _jsonl_rows(path: Path) -> Iterator[_Located]:
         for number, line in enumerate(lines, start=1):
             where = f"{path}, line {number}"
             if line.strip():
-                yield where, _parse(line, where, "mend or remove that line")
+                # Without its newline, or an error at its end would be on a line of its own.
+                yield where, _parse(line.rstrip(b"\r\n"), where, "mend or remove that line")
 
 
 def _json_rows(path: Path) -> Iterator[_Located]:

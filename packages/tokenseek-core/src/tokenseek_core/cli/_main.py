@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from tokenseek_common.cli import run
+from tokenseek_core.cli._demo import Demo
+from tokenseek_core.cli._finetune import Finetune
 from tokenseek_core.cli._profile import Profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return the exit code of the process."""
     return run(
-        {"profile": Profile},
+        {"demo": Demo, "finetune": Finetune, "profile": Profile},
         prog="tokenseek",
         description="Fine-tune language models through the tokens that matter.",
         version=version("tokenseek-core"),

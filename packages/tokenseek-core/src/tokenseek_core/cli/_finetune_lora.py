@@ -1,0 +1,55 @@
+"""Adapters in place of weights: what `--lora` trains."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from tokenseek_common import InputError
+from tokenseek_core.cli._pretrained import SMOLLM2
+
+RANK = 8
+ALPHA = 16
+SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The embedded weights are these, rounded to 4 bits."""
+
+
+def check_peft() -> None:
+    """Refuse `--lora` where peft is not installed.
+
+    Raises:
+        InputError: It is not.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise InputError('lora (True) must have peft; pip install "tokenseek-core[peft]"')
+
+
+def with_lora(model: PreTrainedModel, source: str) -> Any:
+    """Freeze `model` and put a low-rank adapter beside every linear layer but the head.
+
+    Args:
+        model: The base.
+        source: What the user called it; the saved adapter names its base.
+
+    Returns:
+        The model inside PEFT.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by an old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        adapted = get_peft_model(model, config)
+    if source == SMOLLM2:  # the folder of its wheel is none that from_pretrained opens
+        config.base_model_name_or_path = SMOLLM2_HUB_ID
+    # By default every save asks the hub whether the vocabulary has grown; here it never does.
+    save = functools.partial(adapted.save_pretrained, save_embedding_layers=False)
+    vars(adapted)["save_pretrained"] = save
+    return adapted

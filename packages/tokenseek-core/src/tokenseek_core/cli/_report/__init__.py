@@ -1,0 +1,38 @@
+"""The parts of a self-contained HTML report: bars, curves, a coloured text, a page around them.
+
+No part knows what is reported. All of them take plain values and escape every text themselves.
+"""
+
+from tokenseek_core.cli._report._bars import Bar, Part, bars, stacked_bars
+from tokenseek_core.cli._report._curves import Curve, curves, legend
+from tokenseek_core.cli._report._page import (
+    Tile,
+    definitions,
+    facts_table,
+    page,
+    paragraph,
+    section,
+    side_by_side,
+    tiles,
+)
+from tokenseek_core.cli._report._tokens import Shade, shaded_text
+
+__all__ = [
+    "Bar",
+    "Curve",
+    "Part",
+    "Shade",
+    "Tile",
+    "bars",
+    "curves",
+    "definitions",
+    "facts_table",
+    "legend",
+    "page",
+    "paragraph",
+    "section",
+    "shaded_text",
+    "side_by_side",
+    "stacked_bars",
+    "tiles",
+]

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from saved_llama import save_llama, save_records
+from tokenseek_core.cli import main
+from tokenseek_core.cli._pretrained import load_pretrained
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_records(tmp_path_factory.mktemp("data") / "train.jsonl")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def finetune(model: Path, records: Path, output: Path, *options: str) -> int:
+    return main(
+        [
+            *("finetune", "--model", str(model), "--data", str(records), "--output", str(output)),
+            *("--max-length", "32", "--ratio", "0.4", "--lr", "1e-2", "--device", "cpu"),
+            *options,
+        ]
+    )
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    (file,) = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def said(model: Any, folder: Path) -> str:
+    """What the model answers to "say red"."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "say red"}], tokenize=False, add_generation_prompt=True
+    )
+    asked = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    answered = model.generate(
+        input_ids=asked["input_ids"],
+        attention_mask=asked["attention_mask"],
+        max_new_tokens=4,
+        do_sample=False,
+    )
+    words = tokenizer.decode(answered[0, asked["input_ids"].shape[1] :])
+    assert isinstance(words, str)
+    return words
+
+
+# What comes of it
+
+
+def test_a_model_is_fine_tuned_and_its_folder_reopens_and_answers(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--epochs", "12", "--selector", "random", "--eval-data", str(records), "--json")
+    assert finetune(model, records, output, *options) == 0
+    result = told(capsys)
+    assert result["steps"] == 72
+    assert result["output"] == str(output)
+    assert result["eval_loss_after"] < result["eval_loss_before"] / 4
+    assert result["train_loss_last"] < result["train_loss_first"]
+    assert result["tokens_per_second"] > 0
+    assert 0.4 <= result["kept_share"] < 0.5
+    assert 0 < result["supervised_share"] < 1
+
+    reopened = AutoModelForCausalLM.from_pretrained(output)
+    assert said(reopened, output).startswith("red red red")
+    assert reopened.config.use_cache, "training without a cache is no reason to generate without"
+    before, after = weights(model), weights(output)
+    assert before.keys() == after.keys()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_adapter_is_fine_tuned_and_its_folder_reopens_and_answers(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peft import AutoPeftModelForCausalLM, PeftModel
+
+    options = ("--lora", "--epochs", "8", "--lr", "3e-2", "--eval-data", str(records), "--json")
+    assert finetune(model, records, output, *options) == 0
+    result = told(capsys)
+    assert result["eval_loss_after"] < result["eval_loss_before"]
+    assert not (output / "model.safetensors").exists()
+    adapter = weights(output)
+    assert all("lora_" in name for name in adapter)
+    assert all(value.any() for name, value in adapter.items() if "lora_B" in name)
+
+    base = AutoModelForCausalLM.from_pretrained(model)
+    opened = PeftModel.from_pretrained(base, output)
+    assert said(opened, output) == said(AutoPeftModelForCausalLM.from_pretrained(output), output)
+
+
+def test_an_adapter_of_the_embedded_model_names_a_base_that_others_can_open(
+    model: Path,
+    records: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def embedded(source: str, **settings: Any) -> tuple[Any, Any]:
+        return load_pretrained(str(model), **settings)
+
+    monkeypatch.setattr("tokenseek_core.cli._finetune.check_source", lambda source: None)
+    monkeypatch.setattr("tokenseek_core.cli._finetune.load_pretrained", embedded)
+    assert finetune(Path("smollm2"), records, output, "--lora", "--max-steps", "1") == 0
+    base = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert (
+        json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == base
+    )
+    assert f"the adapter names {base} as its base" in capsys.readouterr().err
+
+
+def test_a_ratio_of_one_trains_densely(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(model, records, output, "--ratio", "1", "--max-steps", "2", "--json") == 0
+    captured = capsys.readouterr()
+    assert "training densely: at ratio 1 two passes save nothing" in captured.err
+    assert json.loads(captured.out)["kept_share"] == 1
+
+
+def test_accumulated_batches_train_as_one_larger_batch_does(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
+    common = ("--max-steps", "3", "--quiet")
+    assert finetune(model, records, tmp_path / "whole", *common, "--batch-size", "4") == 0
+    halves = ("--batch-size", "2", "--accumulate", "2")
+    assert finetune(model, records, tmp_path / "halves", *common, *halves) == 0
+    torch.testing.assert_close(
+        weights(tmp_path / "halves"), weights(tmp_path / "whole"), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--gradient-checkpointing",),
+        ("--gradient-checkpointing", "--lora"),
+        ("--bf16",),
+        ("--dtype", "bfloat16"),
+        ("--selector", "random"),
+        ("--alpha", "0"),
+    ],
+    ids=" ".join,
+)
+def test_every_option_trains(
+    options: tuple[str, ...], model: Path, records: Path, output: Path
+) -> None:
+    assert finetune(model, records, output, "--max-steps", "2", "--quiet", *options) == 0
+    assert weights(output)
+
+
+def test_recomputed_activations_train_as_kept_ones_do(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
+    common = ("--max-steps", "3", "--quiet")
+    assert finetune(model, records, tmp_path / "kept", *common) == 0
+    assert finetune(model, records, tmp_path / "again", *common, "--gradient-checkpointing") == 0
+    torch.testing.assert_close(weights(tmp_path / "again"), weights(tmp_path / "kept"))
+
+
+def test_the_folder_says_how_it_came_about(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(model, records, output, "--max-steps", "2", "--json") == 0
+    record = json.loads((output / "finetune.json").read_text())
+    assert record["result"] == told(capsys)
+    assert record["options"]["ratio"] == 0.4
+    assert record["options"]["lr"] == 1e-2
+    assert "torch" in record["versions"]
+    state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
+    assert any("supervised_share" in logged for logged in state["log_history"])
+
+
+def test_without_an_output_the_folder_is_a_numbered_one(
+    model: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["finetune", "--model", str(model), "--data", str(records), "--max-length", "32"]
+    assert main([*command, "--max-steps", "1", "--quiet"]) == 0
+    assert (tmp_path / "tokenseek-finetune-001" / "model.safetensors").exists()
+
+
+def test_records_that_are_cut_are_told(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(model, records, output, "--max-steps", "1", "--max-length", "8") == 0
+    captured = capsys.readouterr()
+    assert "of 24 records, 24 were cut at max_length (8)" in captured.err
+    assert "training 1/1" in captured.err
+    assert "train loss first" in captured.out
+    assert "it/s" not in captured.err, "no bars but ours"
+    assert "{'loss'" not in captured.out, "no remarks but ours"
+
+
+def test_nothing_but_errors_is_printed_when_quiet(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(model, records, output, "--max-steps", "1", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
