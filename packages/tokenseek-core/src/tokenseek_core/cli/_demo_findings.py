@@ -77,8 +77,6 @@ def _equal_time(dense: Training, seek: Training) -> list[str]:
 
 def _loss_at(training: Training, seconds: float) -> float:
     """The held-out loss after so many seconds, on the line between the points around them."""
-    for earlier, later in pairwise(training.curve):
-        if seconds <= later.seconds:
-            share = (seconds - earlier.seconds) / (later.seconds - earlier.seconds)
-            return earlier.loss + share * (later.loss - earlier.loss)
-    return training.after.loss
+    earlier, later = next(pair for pair in pairwise(training.curve) if seconds <= pair[1].seconds)
+    share = (seconds - earlier.seconds) / (later.seconds - earlier.seconds)
+    return earlier.loss + share * (later.loss - earlier.loss)

@@ -58,7 +58,7 @@ th { font-weight: 400; text-align: left; }
   width: 150px; padding-left: 14px; text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap;
 }
-.fill { display: block; height: 100%; min-width: 2px; }
+.fill { display: block; height: 100%; }
 .wide { overflow-x: auto; }
 .facts th, .facts td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--edge); }
 .facts thead th { color: var(--muted); font-size: 13.5px; vertical-align: bottom; }
