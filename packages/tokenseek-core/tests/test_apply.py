@@ -85,6 +85,16 @@ def test_outside_a_training_step_the_model_is_untouched(case: str) -> None:
     assert (found.loss is None) == (case == "no labels")
 
 
+def test_a_dense_step_leaves_no_report_of_an_earlier_one() -> None:
+    model = tiny_model("llama")
+    with apply_tokenseek(model, always()) as handle:
+        model(**tiny_batch())
+        assert handle.last is not None
+        handle.config = TokenSeekConfig(ratio=0.7)
+        model(**tiny_batch())
+        assert handle.last is None
+
+
 def test_generation_is_untouched() -> None:
     model = tiny_model("llama").float().eval()
     ids = tiny_batch()["input_ids"][:1, :5]

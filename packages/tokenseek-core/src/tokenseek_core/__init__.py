@@ -1,4 +1,4 @@
-"""Fine-tune any Hugging Face transformer while back-propagating through the tokens that matter."""
+"""Fine-tune Hugging Face decoders while back-propagating through the tokens that matter."""
 
 from importlib.metadata import version
 

@@ -36,7 +36,7 @@ class TokenSeekHandle:
         outer: The model with its wrappers, where it has any.
 
     Attributes:
-        last: What the last step kept; None before the first.
+        last: What the last step kept; None before the first, and after a dense one.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class TokenSeekHandle:
         self._intended = True
         try:
             if limit is not None and self.config.ratio >= limit:
+                self.last = None
                 return dense(*args, **kwargs)
             batch = Batch.of(arguments)
             if self.config.check and not self._checked:
