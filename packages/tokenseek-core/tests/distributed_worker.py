@@ -1,6 +1,6 @@
 """What each of two processes runs: one TokenSeek step on its half of a batch.
 
-Usage: python distributed_worker.py WRAPPER RANK STORE OUTPUT
+Usage: python distributed_worker.py WRAPPER GRADIENT RANK STORE OUTPUT
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tokenseek_core import apply_tokenseek
 from tokenseek_core._apply import unwrap
 
 
-def main(wrapper: str, rank: int, store: Path, output: Path) -> None:
+def main(wrapper: str, gradient_kind: str, rank: int, store: Path, output: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
     model: nn.Module = tiny_model("llama-tied")
     if wrapper == "fsdp2-lora":
         model = with_lora(model)
-    handle = apply_tokenseek(model, always(ratio=0.3))
+    handle = apply_tokenseek(model, always(ratio=0.3, gradient=gradient_kind))
     if wrapper.startswith("fsdp2"):
         for layer in unwrap(model).get_submodule("model.layers").children():
             fully_shard(layer)
@@ -49,4 +49,4 @@ def main(wrapper: str, rank: int, store: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))

@@ -6,6 +6,8 @@ else is the ordinary dense model, and the loss reads the selected rows only.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +30,7 @@ def detached_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
+    softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
     assert selected is not None
@@ -37,8 +40,10 @@ def detached_attention(
     value = torch.where(keep, value, value.detach())
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = query @ key.transpose(-1, -2) * scaling + attention_mask
-    attention = scores.softmax(-1)
+    scores = query @ key.transpose(-1, -2) * scaling
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    attention = (scores + attention_mask).softmax(-1)
     return (attention @ value).transpose(1, 2).contiguous(), attention
 
 
@@ -61,19 +66,30 @@ def slow_attention(model: PreTrainedModel, keep: Tensor) -> Iterator[None]:
 
 
 def slow_loss(
-    model: PreTrainedModel, batch: dict[str, Tensor], keep: Tensor, num_items: int | None = None
+    model: PreTrainedModel,
+    batch: dict[str, Tensor],
+    keep: Tensor,
+    num_items: int | None = None,
+    importance: Tensor | None = None,
 ) -> Tensor:
-    """L = sum_i (n_i / N) * mean of the cross-entropies of the selected supervised rows."""
+    """L = sum_i (n_i / N) * mean of the cross-entropies of the selected supervised rows.
+
+    `importance`, where it is given, weighs the rows of each mean.
+    """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with slow_attention(model, keep):
         logits = model(**inputs, use_cache=False).logits
     targets = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
     total = num_items or int((targets != -100).sum())
     loss: Tensor = logits.new_zeros(())
-    for row_logits, row_targets, row_keep in zip(logits, targets, keep, strict=True):
+    weights = torch.ones(targets.shape, dtype=logits.dtype) if importance is None else importance
+    for row_logits, row_targets, row_keep, row_weights in zip(
+        logits, targets, keep, weights, strict=True
+    ):
         counted = row_keep & (row_targets != -100)
         if counted.any():
-            mean = F.cross_entropy(row_logits[counted], row_targets[counted])
+            each = F.cross_entropy(row_logits[counted], row_targets[counted], reduction="none")
+            mean = (each * row_weights[counted]).sum() / row_weights[counted].sum()
             loss = loss + int((row_targets != -100).sum()) / total * mean
     return loss
 
@@ -89,31 +105,47 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Largest error of any parameter's gradient, relative to that gradient's norm."""
+    """Largest error of any parameter's gradient, relative to that gradient's norm.
+
+    A key's bias without rotary angles shifts all logits of a row alike: with every token kept, its
+    gradient is zero but for rounding. So no norm counts as less than 1e-5 of all gradients' norm.
+    """
     assert found.keys() == expected.keys()
     assert expected
-    return max(
-        float((found[n] - expected[n]).norm() / expected[n].norm().clamp(min=1e-12))
-        for n in expected
-    )
+    norms = {n: float(gradient.norm()) for n, gradient in expected.items()}
+    least = max(1e-5 * math.hypot(*norms.values()), 1e-12)
+    return max(float((found[n] - expected[n]).norm()) / max(norms[n], least) for n in expected)
 
 
 def in_float64(monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel) -> None:
-    """Let RMS norms and rotary angles compute in float64: they round to float32, above 1e-10."""
+    """Let no code of transformers round float64 to float32, which errs by more than 1e-10.
 
-    def norm(self: Any, x: Tensor) -> Tensor:
-        scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
-        scaled: Tensor = self.weight * x * scale
-        return scaled
+    Norms, rotary angles, routers, the softmax of eager attention and losses do so in most models.
+    Our own package, and any other caller, casts as ever.
+    """
+    assert model.dtype == torch.float64
+    to, single, softmax = Tensor.to, Tensor.float, F.softmax
 
-    def rotary(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        angles = position_ids[..., None].double() * self.inv_freq.double()
-        angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+    def spared(tensor: Tensor) -> bool:
+        caller = sys._getframe(2).f_globals.get("__name__", "")
+        # Integers too: positions are multiplied by frequencies.
+        return tensor.dtype in (torch.float64, torch.int64) and caller.startswith("transformers.")
 
-    for module in model.modules():
-        kind = type(module)
-        if kind.__name__.endswith("RMSNorm"):
-            monkeypatch.setattr(kind, "forward", norm)
-        elif kind.__name__.endswith("RotaryEmbedding"):
-            monkeypatch.setattr(kind, "forward", rotary)
+    def to_type(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if spared(self):
+            args = tuple(torch.float64 if a is torch.float32 else a for a in args)
+            if kwargs.get("dtype") is torch.float32:
+                kwargs["dtype"] = torch.float64
+        return to(self, *args, **kwargs)
+
+    def to_single(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self.double() if spared(self) else single(self, *args, **kwargs)
+
+    def softmax_in(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if spared(input) and kwargs.get("dtype") is torch.float32:
+            kwargs["dtype"] = torch.float64
+        return softmax(input, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, "to", to_type)
+    monkeypatch.setattr(Tensor, "float", to_single)
+    monkeypatch.setattr(F, "softmax", softmax_in)

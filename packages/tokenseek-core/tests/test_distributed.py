@@ -18,14 +18,15 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 
 
 @pytest.mark.distributed
+@pytest.mark.parametrize("gradient", ["restart", "inject"])
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp2", "fsdp2-lora"])
 def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
-    wrapper: str, tmp_path: Path
+    wrapper: str, gradient: str, tmp_path: Path
 ) -> None:
     environment = os.environ | {"PYTHONPATH": str(WORKER.parent), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, WORKER, wrapper, str(rank), tmp_path / "store", tmp_path],
+            [sys.executable, WORKER, wrapper, gradient, str(rank), tmp_path / "store", tmp_path],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -39,7 +40,7 @@ def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
     if wrapper == "fsdp2-lora":
         model = with_lora(model)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    with apply_tokenseek(model, always(ratio=0.3)):
+    with apply_tokenseek(model, always(ratio=0.3, gradient=gradient)):
         for seed in (1, 2):
             for rank in range(2):
                 (model(**tiny_batch("none", seed=10 * seed + rank)).loss / 2).backward()

@@ -10,9 +10,9 @@ from torch import Tensor
 from tokenseek_core._selection import select
 
 
-def pick(scores: Tensor, ratio: float = 0.5, **settings: int) -> list[list[int]]:
+def pick(scores: Tensor, ratio: float = 0.5) -> list[list[int]]:
     valid = torch.ones_like(scores, dtype=torch.bool)
-    chosen = select(scores, valid, valid, ratio=ratio, **{"min_supervised": 0} | settings)
+    chosen = select(scores, valid, valid, ratio=ratio, min_supervised=0)
     return chosen.indices.tolist()
 
 

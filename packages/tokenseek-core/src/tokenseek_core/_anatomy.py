@@ -1,7 +1,8 @@
-"""Where a causal language model keeps its parts: backbone, last block, head."""
+"""Where a causal language model keeps its parts: backbone, blocks, head."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from tokenseek_common import InputError
+from tokenseek_core._families import family_names
 
 
 @dataclass(frozen=True)
@@ -26,51 +28,74 @@ class Anatomy:
         outer: What TokenSeek was applied to: the model, or PEFT's or DDP's wrapper of it.
         forward: Its forward as it was before TokenSeek.
         backbone: Embeddings, blocks and final norm.
-        last_block: The block whose input the gradient score looks at.
+        blocks: The decoder's blocks in their order.
     """
 
     model: PreTrainedModel
     outer: nn.Module
     forward: Callable[..., Any]
     backbone: nn.Module
-    last_block: nn.Module
+    blocks: nn.ModuleList
 
     @classmethod
     def of(cls, model: PreTrainedModel, outer: nn.Module) -> Anatomy:
         """Find the parts of `model`.
 
         Raises:
-            InputError: The model has no backbone with a list of as many blocks as its config says.
+            InputError: The model is no decoder with a head, or rows of it cannot be replayed.
         """
         name = type(model).__name__
-        backbone = model.base_model
+        backbone = model.get_decoder()  # OPT's head asks for the decoder inside its base model
         if backbone is model or model.get_output_embeddings() is None:
             raise InputError(
                 f"model ({name}) must have a language-model head on a backbone; "
                 "load it with AutoModelForCausalLM"
             )
-        depth = model.config.num_hidden_layers
-        lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-        if len(lists) != 1:
+        if has_several_parts(model.config):
             raise InputError(
-                f"model ({name}) must have one list of {depth} blocks, but has {len(lists)}; "
-                "TokenSeek trains decoders such as Llama, Qwen, Mistral and GPT-2"
+                f"model ({name}) must be a text decoder, not one of several parts; "
+                "load its text decoder alone"
             )
-        return cls(model, outer, model.forward, backbone, lists[0][-1])
+        if "position_ids" not in inspect.signature(model.forward).parameters:
+            raise InputError(
+                f"model ({name}) must take position_ids, which tell the place of a replayed row; "
+                "train it without TokenSeek"
+            )
+        layerdrop = getattr(model.config, "layerdrop", 0.0)
+        if layerdrop:
+            raise InputError(
+                f"layerdrop ({layerdrop}) must be 0, both passes need the same layers; "
+                "load the model with layerdrop=0.0"
+            )
+        return cls(model, outer, model.forward, backbone, find_blocks(backbone, model))
 
     def head(self, hidden: Float[Tensor, "b m d"]) -> Float[Tensor, "b m v"]:
-        """Send rows of final hidden states through the model's own head, scaling and caps."""
+        """Send rows of final hidden states through the model's own head, scaling and caps.
 
-        def stand_in(*args: Any, **kwargs: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-            return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
-
-        with replaced(self.backbone, "forward", stand_in):
-            logits: Tensor = self.forward(inputs_embeds=hidden, use_cache=False).logits
+        Raises:
+            InputError: The model's forward makes no logits.
+        """
+        with replaced(self.backbone, "forward", StandIn(hidden)):
+            logits: Tensor | None = self.forward(inputs_embeds=hidden, use_cache=False).logits
+        if logits is None:
+            raise InputError(
+                f"model ({type(self.model).__name__}) must return logits where it is given no "
+                "labels; take off what computes its loss without them"
+            )
         return logits
 
-    def pull_back(self, output: Tensor, input: Tensor, adjoint: Tensor) -> Tensor:
-        """The adjoint of `input` for an `adjoint` of `output`; no parameter gets a gradient."""
-        (pulled,) = torch.autograd.grad(output, input, adjoint)
+    def pull_back(
+        self, output: Tensor, input: Tensor, adjoint: Tensor, *, retain: bool = False
+    ) -> Tensor:
+        """The adjoint of `input` for an `adjoint` of `output`; no parameter gets a gradient.
+
+        Args:
+            output: Where the graph ends.
+            input: Where it begins.
+            adjoint: The gradient by `output`.
+            retain: Whether the graph is needed again.
+        """
+        (pulled,) = torch.autograd.grad(output, input, adjoint, retain_graph=retain)
         # FSDP2 takes the end of any backward for the end of the step and frees its outer weights,
         # which the rest of this step needs.
         for module in (self.outer, self.model):
@@ -79,9 +104,75 @@ class Anatomy:
         return pulled
 
     @property
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters that the logits are made with; a tied one is the backbone's too."""
+        inside = set(self.backbone.parameters())
+        outside = [p for p in self.model.parameters() if p not in inside]
+        projection = self.model.get_output_embeddings()
+        own = [] if projection is None else list(projection.parameters())
+        return [p for p in dict.fromkeys([*outside, *own]) if p.requires_grad]
+
+    @property
     def checkpointed(self) -> list[nn.Module]:
         """Modules that checkpoint now."""
         return [m for m in self.model.modules() if getattr(m, "gradient_checkpointing", False)]
+
+
+def has_several_parts(config: PreTrainedConfig) -> bool:
+    """Whether a model has more than a text decoder: an encoder, or towers for other inputs."""
+    try:
+        nested = config.get_text_config() is not config
+    except ValueError:  # several parts for text
+        return True
+    return nested or bool(getattr(config, "is_encoder_decoder", False))
+
+
+def find_blocks(backbone: nn.Module, model: PreTrainedModel) -> nn.ModuleList:
+    """The list of blocks: as long as the config says, and inside no other such list.
+
+    Raises:
+        InputError: There is none, or there are several.
+    """
+    depth = model.config.num_hidden_layers
+    lists = {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    }
+    # A block may hold as many experts as the model has blocks.
+    outermost = [
+        module for name, module in lists.items() if not any(name.startswith(f"{o}.") for o in lists)
+    ]
+    if len(outermost) != 1:
+        raise InputError(
+            f"model ({type(model).__name__}) must have one list of {depth} blocks, but has "
+            f"{len(outermost)}; decoders known to have it are {family_names()}"
+        )
+    return outermost[0]
+
+
+@dataclass
+class FinalStates(BaseModelOutputWithPastAndCrossAttentions):
+    """What a backbone gives, with every name that some head asks for."""
+
+    router_logits: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Takes the place of a backbone's forward, and gives the hidden states that are there."""
+
+    hidden: Float[Tensor, "b m d"]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> FinalStates:
+        """Ignore whatever the backbone is given."""
+        return FinalStates(last_hidden_state=self.hidden)
+
+
+def apply(function: type[torch.autograd.Function], *args: object) -> Tensor:
+    """Call an autograd function; torch leaves its `apply` without types."""
+    output: Tensor = function.apply(*args)
+    return output
 
 
 @contextmanager

@@ -11,15 +11,17 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import Anatomy
+from tokenseek_core._anatomy import Anatomy, StandIn
 from tokenseek_core._attention import PREFIX, register
-from tokenseek_core._batch import Batch
+from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._step import StepReport, training_step
 
 
@@ -45,7 +47,7 @@ class TokenSeekHandle:
         self.model = model
         self.config = config
         self.last: StepReport | None = None
-        self._anatomy = Anatomy.of(model, outer or model)
+        self._anatomy = Anatomy.of(model, model if outer is None else outer)
         self._checked = False
         self._intended = False
         self._warned = False
@@ -55,6 +57,7 @@ class TokenSeekHandle:
         own_config = copy.deepcopy(model.config)  # models built from one config object share it
         own_config._attn_implementation_internal = register(model.config._attn_implementation)
         _swap_config(model, model.config, own_config)
+        self._config_before = copy.deepcopy(vars(own_config))
         self._notice = self._anatomy.backbone.register_forward_pre_hook(self._notice_dense)
         self._forward = types.MethodType(_forward_with(self, self._anatomy.forward), model)
         vars(model)["forward"] = self._forward
@@ -65,7 +68,11 @@ class TokenSeekHandle:
             return
         self._attached = False
         self._notice.remove()
-        _swap_config(self.model, self.model.config, self._shared_config)
+        own, before = self.model.config, self._config_before
+        # What others changed meanwhile, say a trainer or a new vocabulary, is to last.
+        changed = {n: v for n, v in vars(own).items() if n not in before or v != before[n]}
+        vars(self._shared_config).update(changed)
+        _swap_config(self.model, own, self._shared_config)
         if vars(self.model).get("forward") is self._forward:
             del vars(self.model)["forward"]
             if self._previous is not None:
@@ -77,12 +84,18 @@ class TokenSeekHandle:
     def __exit__(self, *exception: object) -> None:
         self.remove()
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Refuse copies and pickles of the model: they would call the original's forward."""
+        raise InputError(
+            f"model ({type(self.model).__name__}) must not be copied or pickled with TokenSeek "
+            "applied; call handle.remove() before, or save_pretrained"
+        )
+
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the model's forward: a TokenSeek step where it trains with labels."""
         dense = self._anatomy.forward
         arguments = _bind(dense, args, kwargs)
-        training = self.model.training and torch.is_grad_enabled()
-        if not (self._attached and training and arguments.get("labels") is not None):
+        if not (self._attached and torch.is_grad_enabled() and "labels" in arguments):
             return dense(*args, **kwargs)
         limit = self.config.dense_above
         self._intended = True
@@ -90,27 +103,56 @@ class TokenSeekHandle:
             if limit is not None and self.config.ratio >= limit:
                 self.last = None
                 return dense(*args, **kwargs)
-            batch = Batch.of(arguments)
-            if self.config.check and not self._checked:
-                self_check(self._anatomy, batch)
-                self._checked = True
-            output, self.last = training_step(self._anatomy, batch, self.config)
-            return output
+            if not self.model.training:
+                return self._notice_backward(dense(*args, **kwargs))
+            return self._step(arguments)
         finally:
             self._intended = False
 
+    # Where the model is compiled, this would be so anew for every number of kept rows.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _step(self, arguments: dict[str, Any]) -> Any:
+        """Take a TokenSeek step, if the model and its arguments allow it."""
+        own = self.model.config
+        flags = {name: getattr(own, name) for name in FLAGS if hasattr(own, name)}
+        batch = Batch.of(flags | arguments)
+        batch.require_known_sequences(own._attn_implementation)
+        require_steppable(self.model, trainable_input=batch.trainable)
+        if self.config.check and not self._checked:
+            self_check(self._anatomy, batch)
+            self._checked = True
+        output, self.last = training_step(self._anatomy, batch, self.config)
+        return output
+
     def _notice_dense(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Say once, loudly, that the backbone trains outside a TokenSeek step."""
-        if self._intended or self._warned or not (module.training and torch.is_grad_enabled()):
+        """Say that the backbone trains outside a TokenSeek step."""
+        if self._intended or not (module.training and torch.is_grad_enabled()):
+            return
+        if isinstance(vars(module).get("forward"), StandIn):  # the head alone, in a backward pass
+            return
+        require_reachable(vars(self.model).get("forward"), self._forward)
+        self._warn()
+
+    def _notice_backward(self, output: Any) -> Any:
+        """Say that a loss from evaluation is back-propagated; evaluation alone is no mistake."""
+        loss = output[0]
+        if isinstance(loss, torch.Tensor) and loss.requires_grad:
+            loss.register_hook(lambda _: self._warn())
+        return output
+
+    def _warn(self) -> None:
+        """Say once, loudly, that the model trains densely."""
+        if self._warned:
             return
         self._warned = True
-        warnings.warn(
-            "TokenSeek is applied, but the model trains densely: its forward was called without "
-            "labels, or its backbone directly. Something between trainer and model (label "
-            "smoothing, compute_loss_func, a fused head) computes the loss by itself; switch it "
-            "off, or remove TokenSeek with handle.remove().",
+        warnings.warn_explicit(  # `warn` would tell the first model of a process only
+            "TokenSeek is applied, but the model trains densely, since it was called without "
+            "labels or in evaluation mode, or its backbone directly; switch off what computes the "
+            "loss by itself (label smoothing, compute_loss_func, a fused head), call "
+            "model.train(), or take TokenSeek off with handle.remove()",
             TokenSeekNotRunWarning,
-            stacklevel=2,
+            __file__,
+            lineno=0,
         )
 
 
@@ -121,21 +163,22 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
     are theirs. Evaluation, generation and steps without labels run the model as it is.
 
     Args:
-        model: A causal language model of transformers, also inside PEFT or DDP.
+        model: A causal language model of transformers, also inside PEFT, DDP or torch.compile.
         config: The settings; None takes the defaults.
 
     Returns:
         A handle whose `remove()` restores the model; `handle.last` tells what was kept.
 
     Raises:
-        InputError: The model does not dispatch through transformers' attention interface, or
-            TokenSeek is applied to it already.
+        InputError: The model does not dispatch through transformers' attention interface, is
+            wrapped or sharded in another way, or has TokenSeek applied already.
 
     Example:
         >>> with apply_tokenseek(model, TokenSeekConfig(ratio=0.1)):  # doctest: +SKIP
         ...     trainer.train()
     """
     inner = unwrap(model)
+    require_applicable(inner)
     name = type(inner).__name__
     if not inner._can_set_attn_implementation():
         raise InputError(
@@ -150,21 +193,24 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
-    """The Hugging Face model inside PEFT and DDP.
+    """The Hugging Face model inside PEFT, DDP and torch.compile.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it is inside something else.
     """
     inner: Any = model
     while not isinstance(inner, PreTrainedModel):
         if isinstance(inner, DistributedDataParallel):
             inner = inner.module
-        elif hasattr(inner, "get_base_model"):
+        elif isinstance(inner, OptimizedModule):
+            inner = inner._orig_mod
+        elif hasattr(type(inner), "get_base_model"):  # of the class: wrappers pass instances' on
+            require_applicable(inner)
             inner = inner.get_base_model()
         else:
             raise InputError(
-                f"model ({type(inner).__name__}) must be a transformers model, also inside PEFT "
-                "or DistributedDataParallel; pass that"
+                f"model ({type(inner).__name__}) must be a transformers model, also inside PEFT, "
+                "DistributedDataParallel or torch.compile; pass that, and shard it by FSDP2"
             )
     return inner
 
@@ -172,21 +218,25 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
 def _forward_with(handle: TokenSeekHandle, dense: Any) -> Any:
     """The forward to put in place of `dense`, with its signature, which trainers inspect."""
 
-    @functools.wraps(dense.__func__)
+    @functools.wraps(getattr(dense, "__func__", dense))  # hooks of accelerate put functions there
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         return handle._call(*args, **kwargs)
 
+    signature = inspect.signature(dense)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += signature.parameters.values()
+    forward.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return forward
 
 
 def _bind(dense: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Name every argument of a call."""
+    """Name every argument of a call that is given one."""
     signature = inspect.signature(dense)
     arguments = dict(signature.bind(*args, **kwargs).arguments)
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name, {}))
-    return arguments
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _swap_config(model: PreTrainedModel, old: Any, new: Any) -> None:

@@ -10,6 +10,7 @@ autograd's own threads.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ from tokenseek_common import InputError
 
 PREFIX = "tokenseek_"
 BACKENDS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4")
+
+BEYOND_SDPA = ("softcap", "s_aux", "sinks")
+"""Arguments that change values and that sdpa does not know; the model's eager attention does."""
+
+OF_EACH_KEY = ("position_bias", "indices", "block_indices")
+"""Arguments with an entry for each key, which a pass over a few rows cannot make."""
 
 Attended = tuple[Tensor, Tensor | None]
 
@@ -87,12 +94,28 @@ def register(backend: str) -> str:
 
 
 def delegate(backend: str, module: nn.Module) -> Attention:
-    """The function that `backend` stands for at `module`; "eager" lives beside the model."""
+    """The function that `backend` stands for at `module`; "eager" lives beside the model.
+
+    Raises:
+        InputError: The model has none beside it.
+    """
     if backend == "eager":
-        eager: Attention = sys.modules[type(module).__module__].eager_attention_forward
+        eager: Attention | None = getattr(
+            sys.modules[type(module).__module__], "eager_attention_forward", None
+        )
+        if eager is None:
+            raise InputError(
+                f"model ({type(module).__name__}) must have an eager_attention_forward; "
+                'load it with attn_implementation="sdpa"'
+            )
         return eager
     registered: Attention = ALL_ATTENTION_FUNCTIONS[backend]
     return registered
+
+
+def given(names: Iterable[str], arguments: Mapping[str, Any]) -> str | None:
+    """The first of `names` that an attention call was given a value for."""
+    return next((name for name in names if arguments.get(name) is not None), None)
 
 
 def is_causal(module: nn.Module, requested: bool | None) -> bool:

@@ -12,17 +12,26 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from tokenseek_common import InputError
 from tokenseek_core._loss import IGNORE_INDEX, shift_labels
 
 ROWWISE = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
+PACKED = "leave it out, position_ids that begin again mark the sequences"
 REFUSED = {
     "past_key_values": "leave it out, training steps keep no cache",
+    "cu_seq_lens_q": PACKED,
+    "cu_seq_lens_k": PACKED,
+    "max_length_q": PACKED,
+    "max_length_k": PACKED,
     "output_attentions": "leave it out, pass two computes no full attention maps",
     "output_hidden_states": "leave it out, pass two computes the kept rows only",
+    "output_router_logits": "leave it out, the loss of the routers needs all rows",
     "logits_to_keep": "leave it out, a step returns the logits of the kept rows",
 }
+FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_router_logits")
+"""Arguments that a model takes from its config where they are not given."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Batch:
     """The arguments of one training call, sorted by what they are.
 
     Args:
-        rowwise: Arguments with a row for each token, position ids among them.
+        rowwise: Arguments with a row for each token.
         attention_mask: As the model was given it.
         labels: As the model was given them, [b, s].
         targets: Target of each row; -100 has none, [b, s].
@@ -54,31 +63,16 @@ class Batch:
         Raises:
             InputError: An argument asks for what a step over some rows cannot give.
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
-        if given.pop("return_dict", True) is False:
-            raise InputError(
-                "return_dict (False) must be True in a TokenSeek step; read outputs.loss by name"
-            )
-        for name, remedy in REFUSED.items():
-            value = given.pop(name, None)
-            if isinstance(value, Tensor) or value:
-                raise InputError(f"{name} must be unset in a TokenSeek step; {remedy}")
-        given.pop("use_cache", None)
+        given = _without_refused(arguments)
         labels = given.pop("labels")
         targets = given.pop("shift_labels", None)
         mask = given.pop("attention_mask", None)
         rowwise = {name: given.pop(name) for name in ROWWISE if name in given}
         if not rowwise.keys() & {"input_ids", "inputs_embeds"}:
             raise InputError("input_ids (None) must be given with labels; pass the tokens")
-        positions = rowwise.get("position_ids")
-        if positions is None:
-            positions = torch.arange(labels.shape[1], device=labels.device)[None]
-        if positions.ndim != 2:
-            raise InputError(
-                f"position_ids ({list(positions.shape)}) must have shape [b, s]; "
-                "positions of several axes cannot be replayed"
-            )
-        rowwise["position_ids"] = positions.expand_as(labels)
+        _require_shapes(rowwise, mask, labels, targets)
+        if "position_ids" in rowwise:
+            rowwise["position_ids"] = rowwise["position_ids"].expand_as(labels)
         num_items = given.pop("num_items_in_batch", None)
         for name, value in given.items():
             if isinstance(value, Tensor):
@@ -86,18 +80,113 @@ class Batch:
                     f"{name} must be unset in a TokenSeek step; "
                     f"of tensors it takes {', '.join(ROWWISE)}, attention_mask and labels"
                 )
-        padding = mask is not None and mask.ndim == 2
+        valid = torch.ones_like(labels, dtype=torch.bool)
+        if mask is not None and mask.ndim == 2:
+            valid = mask.bool()
+        if not is_fake(valid) and not valid.any():  # a fake batch has no values
+            raise InputError(
+                f"attention_mask, labels ({list(labels.shape)}) must hold at least one token that "
+                "is not padding; leave empty batches out"
+            )
         return cls(
             rowwise=rowwise,
             attention_mask=mask,
             labels=labels,
             targets=shift_labels(labels) if targets is None else targets,
-            valid=mask.bool() if padding else torch.ones_like(labels, dtype=torch.bool),
+            valid=valid,
             num_items=num_items,
             options=given,
         )
+
+    def positioned(self, made: Tensor | None) -> Mapping[str, Tensor]:
+        """The rowwise arguments with position ids, which a model cannot make from some rows.
+
+        Args:
+            made: Those that the model made of the whole batch where it was given none; None, or
+                positions of several axes, stand for slots.
+        """
+        if "position_ids" in self.rowwise:
+            return self.rowwise
+        slots = torch.arange(self.labels.shape[1], device=self.labels.device)
+        positions = slots if made is None or made.ndim > 2 else made
+        return {**self.rowwise, "position_ids": positions.expand_as(self.labels)}
+
+    def require_known_sequences(self, backend: str) -> None:
+        """Refuse packed sequences where the attention function finds their ends by itself.
+
+        Raises:
+            InputError: FlashAttention would cut the rows at positions that begin again, which the
+                record does not show.
+        """
+        positions = self.rowwise.get("position_ids")
+        if positions is None or "flash" not in backend or is_fake(positions):
+            return
+        restarts = (positions.diff(dim=1) != 1) & self.valid[:, 1:] & self.valid[:, :-1]
+        if restarts.any():
+            raise InputError(
+                "position_ids (several sequences in a row) must count one sequence with "
+                'FlashAttention; load the model with attn_implementation="sdpa"'
+            )
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the gradient of embeddings from outside is asked for."""
+        return any(argument.requires_grad for argument in self.rowwise.values())
 
     @property
     def supervised(self) -> Bool[Tensor, "b s"]:
         """Rows that have a target."""
         return self.targets != IGNORE_INDEX
+
+
+def _without_refused(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are given and have an effect.
+
+    Raises:
+        InputError: One of them asks for what a step over some rows cannot give.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if given.pop("return_dict", True) is False:
+        raise InputError(
+            "return_dict (False) must be True in a TokenSeek step; read outputs.loss by name"
+        )
+    for name, remedy in REFUSED.items():
+        value = given.pop(name, None)
+        if isinstance(value, Tensor) or value:
+            raise InputError(f"{name} must be unset in a TokenSeek step; {remedy}")
+    if given.pop("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
+        raise InputError(
+            f"ignore_index must be {IGNORE_INDEX} in a TokenSeek step; "
+            "leave it out, and give that label to what has no target"
+        )
+    given.pop("use_cache", None)
+    return given
+
+
+def _require_shapes(
+    rowwise: Mapping[str, Tensor], mask: object, labels: Tensor, targets: Tensor | None
+) -> None:
+    """Refuse arguments that do not fit the tokens, which some models would broadcast.
+
+    Raises:
+        InputError: One of them has another shape.
+    """
+    tokens = rowwise["input_ids"] if "input_ids" in rowwise else rowwise["inputs_embeds"]
+    b, s = tokens.shape[:2]
+    of_tokens = {"labels": labels, "shift_labels": targets}
+    shared = {name: rowwise.get(name) for name in ("position_ids", "token_type_ids")}
+    for name, argument in (of_tokens | shared).items():
+        fits = [(b, s)] if name in of_tokens else [(b, s), (1, s)]
+        if argument is not None and tuple(argument.shape) not in fits:
+            raise InputError(
+                f"{name} ({list(argument.shape)}) must have shape [b, s], here {[b, s]}; "
+                "give one entry for each token"
+            )
+    if mask is None:
+        return
+    shape = tuple(mask.shape) if isinstance(mask, Tensor) else ()
+    if not (shape == (b, s) or (len(shape) == 4 and shape[0] in (1, b) and shape[2:] == (s, s))):
+        raise InputError(
+            f"attention_mask ({list(shape) or type(mask).__name__}) must have shape [b, s], here "
+            f"{[b, s]}, or [b, h, s, s]; pass the tokenizer's"
+        )

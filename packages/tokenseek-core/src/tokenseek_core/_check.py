@@ -6,12 +6,7 @@ that depend on the length) before a step could train on wrong values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from torch import Tensor, nn
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
@@ -52,14 +47,13 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
     for module in training:
         module.training = False
     try:
-        recorded = record_pass(anatomy, batch, scored=False)
-        with watch_final(anatomy) as finals:
-            replay_pass(anatomy, batch, recorded.record, selection)
+        recorded = record_pass(anatomy, batch)
+        replayed = replay_pass(anatomy, batch, recorded.record, selection)
     finally:
         for module in training:
             module.training = True
     expected = selection.rows(recorded.final)
-    differing = (finals[0] - expected)[selection.active].abs().max()
+    differing = (replayed.hidden - expected)[selection.active].abs().max()
     deviation = float(differing / expected[selection.active].abs().max().clamp(min=1e-30))
     tolerance = TOLERANCE.get(expected.dtype, TOLERANCE[torch.bfloat16])
     if torch.get_float32_matmul_precision() != "highest":
@@ -71,18 +65,3 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
             "train it without TokenSeek"
         )
     return deviation
-
-
-@contextmanager
-def watch_final(anatomy: Anatomy) -> Iterator[list[Tensor]]:
-    """Collect the final hidden states of every pass inside the block."""
-    finals: list[Tensor] = []
-
-    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        finals.append(output.last_hidden_state)
-
-    hook = anatomy.backbone.register_forward_hook(keep)
-    try:
-        yield finals
-    finally:
-        hook.remove()

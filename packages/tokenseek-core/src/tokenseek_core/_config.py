@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 Selector = Callable[["Signals"], Float[Tensor, "b s"]]
 """Scores every token of a batch from its :class:`Signals`; the highest are kept."""
 
-SELECTORS = ("tokenseek", "random")
+SelectorName = Literal[
+    "tokenseek", "random", "context", "gradient", "loss", "quota", "saliency", "product", "sampled"
+]
+SELECTORS: tuple[str, ...] = get_args(SelectorName)
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,18 @@ class TokenSeekConfig:
     Args:
         ratio: Share of each instance's real tokens that carry gradient, in (0, 1].
         selector: How tokens are scored; a name, or a callable that scores them from the signals.
-        gradient: What the kept tokens back-propagate; "restart" restarts the loss on them.
+        gradient: What the kept tokens back-propagate. "restart" restarts the loss on them, as the
+            paper does. "inject" keeps the last blocks, the final norm and the head exact, over all
+            tokens, and gives the kept ones the exact adjoint that arrives there.
+        exact_blocks: Last blocks that "inject" keeps exact.
         alpha: Weight of the context score, the attention that a token receives (Eq. 3).
         beta: Weight of the gradient score at the input of the last block (Eq. 4).
+        context_share: Share of the budget that selector "quota" gives to the context score.
         min_supervised: Supervised tokens that each instance keeps at least, where it has them.
         dense_above: Train densely at ratios from here on, where two passes cost more than they
             save; None never does.
+        logits: Whether a step returns the logits of the kept tokens. Without them the loss is
+            computed in chunks of rows, so that they never exist whole; "inject" never has them.
         check: Before the first step, replay a few rows and compare them with the full pass.
 
     Raises:
@@ -44,12 +53,15 @@ class TokenSeekConfig:
     """
 
     ratio: float = field(default=0.1, metadata={"help": "share of tokens that carry gradient"})
-    selector: Literal["tokenseek", "random"] | Selector = "tokenseek"
-    gradient: Literal["restart"] = "restart"
+    selector: SelectorName | Selector = "tokenseek"
+    gradient: Literal["restart", "inject"] = "restart"
+    exact_blocks: int = 1
     alpha: float = 1.0
     beta: float = 1.0
+    context_share: float = 0.2
     min_supervised: int = 1
     dense_above: float | None = 0.6
+    logits: bool = True
     check: bool = True
 
     def __post_init__(self) -> None:
@@ -60,8 +72,19 @@ class TokenSeekConfig:
                 f"selector ({self.selector}) must be one of {', '.join(SELECTORS)} or a callable; "
                 "a callable takes Signals and returns scores of shape [b, s]"
             )
-        if self.gradient != "restart":
-            raise InputError(f"gradient ({self.gradient}) must be restart; leave it out")
+        if self.gradient not in ("restart", "inject"):
+            raise InputError(
+                f"gradient ({self.gradient}) must be restart or inject; restart is the paper's"
+            )
+        if self.exact_blocks < 1:
+            raise InputError(
+                f"exact_blocks ({self.exact_blocks}) must be at least 1; 1 costs the least"
+            )
+        if not 0 <= self.context_share <= 1:
+            raise InputError(
+                f"context_share ({self.context_share}) must be in [0, 1]; "
+                "0.2 gives a fifth of the budget to the context score"
+            )
         if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta == 0:
             raise InputError(
                 f"alpha, beta ({self.alpha}, {self.beta}) must be at least 0 and not both 0; "

@@ -7,7 +7,7 @@ Shapes: `b` batch, `s` sequence, `n_h` query heads, `n_kv` key/value heads, `d` 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tokenseek_core._mask import mask_rows
@@ -20,26 +20,28 @@ CHUNK_BYTES = 8 * 2**20
 def attention_received(
     query: Float[Tensor, "b n_h s d"],
     key: Float[Tensor, "b n_kv s d"],
-    valid: Bool[Tensor, "b s"],
+    readers: Shaped[Tensor, "b s"],
     *,
     mask: Tensor | None,
     causal: bool,
     window: int | None,
     scaling: float | None,
+    softcap: float | None = None,
 ) -> Float[Tensor, "b s"]:
-    """Sum each column of the attention map, over real queries and averaged over heads (Eq. 3).
+    """Sum each column of the attention map, weighing its rows and averaged over heads (Eq. 3).
 
-    I1(t_j) = sum_i A_ij, with A = softmax(mask(Q K^T * scaling)). The map is computed a few query
-    rows at a time, so it never exists whole.
+    I1(t_j) = sum_i w_i A_ij, with A = softmax(mask(cap(Q K^T * scaling))). The map is computed a
+    few query rows at a time, so it never exists whole.
 
     Args:
         query: Queries after position encoding.
         key: Keys after position encoding.
-        valid: Tokens that are not padding; padded queries add nothing.
+        readers: w, weight of each query; Eq. 3 has 1 for tokens and 0 for padding.
         mask: The mask that the block received, see :func:`mask_rows`.
         causal: Whether rows without a mask see only the past.
         window: Width of a sliding window.
         scaling: Factor on the logits; None is 1 / sqrt(d).
+        softcap: c in cap(x) = c * tanh(x / c); None caps nothing.
 
     Returns:
         Attention received by each token, at least float32.
@@ -54,7 +56,12 @@ def attention_received(
         additive = mask_rows(
             mask, rows.expand(b, -1), s, causal=causal, window=window, dtype=dtype
         )  # [b, 1, r, s]
-        logits = (query[:, :, rows] @ key).to(dtype).mul_(scaling).add_(additive)  # [b, n_h, r, s]
-        attention = logits.softmax(-1).mul_(valid[:, None, rows, None])
-        received += attention.sum(dim=(1, 2))
+        logits = (query[:, :, rows] @ key).to(dtype).mul_(scaling)  # [b, n_h, r, s]
+        if softcap is not None:
+            logits.div_(softcap).tanh_().mul_(softcap)
+        logits.add_(additive)
+        # The softmax in the buffer that is there: weights and denominators make one factor a row.
+        logits.sub_(logits.amax(-1, keepdim=True)).exp_()
+        factors = readers[:, None, None, rows] / logits.sum(-1)[:, :, None]  # [b, n_h, 1, r]
+        received += (factors.to(dtype) @ logits).sum(dim=(1, 2))
     return received / n_h

@@ -1,22 +1,32 @@
 """Pass one: all rows without gradient, keeping the keys and values of every attention module.
 
 Shapes: `b` batch, `s` sequence, `n_h` query heads, `n_kv` key/value heads, `d` head size,
-`h` hidden size.
+`h` hidden size, `e` the same or what OPT projects it to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy, replaced
-from tokenseek_core._attention import Attended, delegate, is_causal, own
+from tokenseek_core._attention import (
+    BEYOND_SDPA,
+    OF_EACH_KEY,
+    Attended,
+    delegate,
+    given,
+    is_causal,
+    own,
+)
 from tokenseek_core._batch import Batch
 from tokenseek_core._context import attention_received
 
@@ -38,14 +48,18 @@ class Record:
 
     Args:
         valid: Tokens that are not padding, [b, s].
-        scored: Attention modules of the last block, whose column sums are the context score; empty
-            where no score is asked for.
+        exact: Modules of the blocks that are not replayed, so that nothing is kept of them.
+        scored: Modules of the last block, whose column sums are the context score; empty where no
+            selector asks for it.
     """
 
     valid: Bool[Tensor, "b s"]
+    exact: frozenset[nn.Module] = frozenset()
     scored: frozenset[nn.Module] = frozenset()
     layers: dict[nn.Module, RecordedLayer] = field(default_factory=dict)
     context: Float[Tensor, "b s"] | None = None
+    positions: Int[Tensor, "..."] | None = None
+    """Position ids that the model gave its attention, its own where the batch has none."""
 
     def attend(
         self,
@@ -58,6 +72,23 @@ class Record:
         **kwargs: Any,
     ) -> Attended:
         """Keep keys, values and mask, and attend as the model would without us."""
+        by_key = given(OF_EACH_KEY, kwargs)
+        if by_key is not None:
+            raise InputError(
+                f"model ({type(module).__name__}) must not give attention {by_key}, which a pass "
+                "over some rows cannot make; train it without TokenSeek"
+            )
+        beyond = given(BEYOND_SDPA, kwargs)
+        if backend == "sdpa" and beyond is not None:
+            raise InputError(
+                f"attn_implementation (sdpa) must know {beyond}, which {type(module).__name__} "
+                'gives it; load the model with attn_implementation="eager"'
+            )
+        if self.positions is None:
+            self.positions = kwargs.get("position_ids")
+        attended = delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
+        if module in self.exact and module not in self.scored:
+            return attended
         if module in self.layers:
             raise InputError(
                 f"model ({type(module).__name__}) must call each attention module once in a "
@@ -70,7 +101,8 @@ class Record:
             causal=is_causal(module, kwargs.get("is_causal")),
             window=kwargs.get("sliding_window"),
         )
-        self.layers[module] = layer
+        if module not in self.exact:
+            self.layers[module] = layer
         if module in self.scored:
             self.context = attention_received(
                 query.detach(),
@@ -80,8 +112,9 @@ class Record:
                 causal=layer.causal,
                 window=layer.window,
                 scaling=kwargs.get("scaling"),
+                softcap=kwargs.get("softcap"),
             )
-        return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
+        return attended
 
     @property
     def kept_bytes(self) -> int:
@@ -96,22 +129,32 @@ class Recorded:
     Args:
         record: Keys, values and masks.
         final: Final hidden states; with a graph down to `block_input` where one was asked for.
-        block_input: z, input of the last block, or None.
+        block_input: z, where that graph begins, or None.
     """
 
     record: Record
-    final: Float[Tensor, "b s h"]
+    final: Float[Tensor, "b s e"]
     block_input: Float[Tensor, "b s h"] | None
 
 
-def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
+def record_pass(
+    anatomy: Anatomy,
+    batch: Batch,
+    *,
+    graph_blocks: int = 0,
+    with_context: bool = False,
+    exact: bool = False,
+) -> Recorded:
     """Run all rows without gradient and keep what pass two attends to.
 
     Args:
         anatomy: The model's parts.
         batch: The step's batch.
-        scored: Whether the last block and the final norm run with gradient from the block's input
-            on, so that a selector can look at adjoints without a forward of its own.
+        graph_blocks: Last blocks that run with gradient from their input on, so that a selector
+            can look at adjoints without a forward of its own.
+        with_context: Whether a selector will ask for the attention in the last block.
+        exact: Whether those blocks stay out of pass two: then their keys and values are not kept,
+            and their graph, which lives until the backward pass, holds their inputs alone.
 
     Returns:
         The record, and the hidden states that scores are computed from.
@@ -119,7 +162,12 @@ def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
     Raises:
         InputError: No attention call reached us.
     """
-    record = Record(batch.valid, frozenset(anatomy.last_block.modules()) if scored else frozenset())
+    top = list(anatomy.blocks)[len(anatomy.blocks) - graph_blocks :]
+    record = Record(
+        batch.valid,
+        exact=frozenset(m for block in top if exact for m in block.modules()),
+        scored=frozenset(anatomy.blocks[-1].modules()) if with_context else frozenset(),
+    )
     block_inputs: list[Tensor] = []
     finals: list[Tensor] = []
 
@@ -142,9 +190,10 @@ def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
         stack.enter_context(torch.no_grad())
         for module in anatomy.checkpointed:  # nothing to save, and the graph must not be re-entered
             stack.enter_context(replaced(module, "gradient_checkpointing", False))
-        if scored:
-            hook = anatomy.last_block.register_forward_pre_hook(start_graph, with_kwargs=True)
-            stack.callback(hook.remove)
+        if top:
+            stack.callback(top[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
+        for block in top if exact else ():
+            stack.enter_context(replaced(block, "forward", recomputed(block)))
         stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         anatomy.forward(
             **batch.rowwise,
@@ -158,4 +207,21 @@ def record_pass(anatomy: Anatomy, batch: Batch, *, scored: bool) -> Recorded:
             f"model ({type(anatomy.model).__name__}) must call transformers' attention interface "
             "with its keyword arguments; models that do not cannot be replayed"
         )
-    return Recorded(record, finals[0], block_inputs[0] if scored else None)
+    return Recorded(record, finals[0], block_inputs[0] if top else None)
+
+
+def recomputed(block: nn.Module) -> Callable[..., Any]:
+    """The forward of `block` as one that keeps its input alone, and is run again in backward."""
+    forward = block.forward
+
+    def run(*args: Any, tokenseek: Record, **kwargs: Any) -> Any:
+        passes = [tokenseek]  # for the first run alone: the record must not live until the second
+
+        def once(*args: Any, **kwargs: Any) -> Any:
+            # The block's own checkpointing, which may be on again by then, would nest in ours.
+            with replaced(block, "gradient_checkpointing", False):
+                return forward(*args, tokenseek=passes.pop() if passes else None, **kwargs)
+
+        return checkpoint(once, *args, use_reentrant=False, **kwargs)
+
+    return run

@@ -1,11 +1,12 @@
 """Pass two: only the kept rows, with gradient, against the recorded keys and values.
 
 Shapes: `b` batch, `k` kept rows, `s` sequence, `n_h` query heads, `n_kv` key/value heads,
-`g` = n_h / n_kv, `d` head size.
+`g` = n_h / n_kv, `d` head size, `h` hidden size, `v` vocabulary.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._attention import Attended, delegate
+from tokenseek_core._attention import BEYOND_SDPA, Attended, delegate, given
 from tokenseek_core._batch import Batch
 from tokenseek_core._mask import mask_rows
 from tokenseek_core._record import Record, RecordedLayer
+from tokenseek_core._rotary import still_frequencies
 from tokenseek_core._selection import Selection
-from tokenseek_core._tied import tied_gradient
+from tokenseek_core._tied import HeadGradient, tied_gradient
 
 
 @dataclass
@@ -51,13 +53,16 @@ class Replay:
         **kwargs: Any,
     ) -> Attended:
         """Attend from the kept rows to all rows; the mask comes from the record."""
-        layer = self.record.layers[module]
+        layer = self.record.layers.get(module)
+        if layer is None:  # in an exact block: nobody reads what comes after its input
+            b, n_h, k, _ = query.shape
+            return value.new_zeros((b, k, n_h, value.shape[-1])), None
         key = self._merge(layer.key, key)  # [b, n_kv, s, d]
         value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
-        if backend == "eager":
+        if backend == "eager" or given(BEYOND_SDPA, kwargs):
             # The model's own function: it may cap logits or add sinks, and repeats heads itself.
             rows = self._mask(layer, query, groups=1)
-            return delegate(backend, module)(
+            return delegate("eager", module)(
                 module, query, key, value, rows, dropout=dropout, scaling=scaling, **kwargs
             )
         # Folding the query heads of a group into rows spares a copy of K and V for every head.
@@ -113,21 +118,68 @@ class Replay:
         return self.masks[name]
 
 
-def replay_pass(
-    anatomy: Anatomy, batch: Batch, record: Record, selection: Selection
-) -> CausalLMOutput:
-    """Run the kept rows through the whole model against the recorded keys and values.
+@dataclass(frozen=True)
+class Replayed:
+    """Pass two's harvest.
 
-    Returns:
-        The model's own output for the kept rows, logits [b, k, v].
+    Args:
+        hidden: Final hidden states of the kept rows, or those that reached the first exact block.
+        logits: Their logits, or None.
+        tied: Where the gradient of a tied weight waits for the embedding's, or None.
     """
-    rows = {name: selection.rows(value) for name, value in batch.rowwise.items()}
+
+    hidden: Float[Tensor, "b k h"]
+    logits: Float[Tensor, "b k v"] | None
+    tied: HeadGradient | None
+
+
+def replay_pass(
+    anatomy: Anatomy,
+    batch: Batch,
+    record: Record,
+    selection: Selection,
+    *,
+    exact_blocks: int = 0,
+    logits: bool = False,
+) -> Replayed:
+    """Run the kept rows through the model against the recorded keys and values.
+
+    Args:
+        anatomy: The model's parts.
+        batch: The step's batch.
+        record: What pass one kept.
+        selection: The kept rows.
+        exact_blocks: Last blocks that are not replayed; the rows stop at the input of the first.
+        logits: Whether the rows go through the head as well.
+    """
+    rowwise = batch.positioned(record.positions)
+    rows = {name: selection.rows(value) for name, value in rowwise.items()}
     # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
     # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
     passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
+    hidden: list[Tensor] = []
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        hidden.append(args[0])
+        torch.set_grad_enabled(False)
+
+    def keep_final(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if not exact_blocks:
+            hidden.append(output.last_hidden_state)
+        if not logits:
+            output.last_hidden_state = output.last_hidden_state[:, -1:].detach()
+        return output
+
     # Under autocast, pass one left copies of the weights behind that were cast without gradient.
     torch.clear_autocast_cache()
-    with tied_gradient(anatomy):
+    with ExitStack() as stack:
+        stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        stack.enter_context(still_frequencies(anatomy.backbone))
+        tied = stack.enter_context(tied_gradient(anatomy, batch))
+        if exact_blocks:
+            first = anatomy.blocks[-exact_blocks]
+            stack.callback(first.register_forward_pre_hook(stop).remove)
+        stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         output: CausalLMOutput = anatomy.forward(
             **rows,
             **batch.options,
@@ -135,4 +187,4 @@ def replay_pass(
             use_cache=False,
             tokenseek=Replay(record, selection),
         )
-    return output
+    return Replayed(hidden[0], output.logits if logits else None, tied)

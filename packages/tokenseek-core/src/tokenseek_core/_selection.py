@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,14 @@ class Selection:
         indices: Slots of the kept rows in ascending order, distinct within an instance, [b, k].
         active: False for surplus rows of instances that keep fewer than the longest, [b, k].
         ragged: Whether any row is surplus.
+        importance: What each kept row stands for: the inverse of its probability to be kept where
+            rows were sampled, else 1, [b, k].
     """
 
     indices: Int[Tensor, "b k"]
     active: Bool[Tensor, "b k"]
     ragged: bool
+    importance: Float[Tensor, "b k"]
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Gather the kept rows: [b, s] to [b, k], or [b, s, ...] to [b, k, ...]."""
@@ -37,6 +42,7 @@ def select(
     *,
     ratio: float,
     min_supervised: int,
+    log_p: Float[Tensor, "b s"] | None = None,
 ) -> Selection:
     """Keep the ceil(ratio * length) highest scores of each instance.
 
@@ -46,22 +52,37 @@ def select(
         supervised: Tokens that have a target.
         ratio: Share of the valid tokens to keep.
         min_supervised: Supervised tokens that each instance keeps at least, where it has them.
+        log_p: Where `scores` are a draw, see :func:`perturbed`: the logarithms it was made of.
 
     Returns:
-        The kept slots; at least one for every instance.
+        The kept slots; at least one for every instance that has a token.
     """
     scores = scores.masked_fill(~valid, -math.inf)
     if min_supervised:
         # The best supervised tokens move to the front: no change where enough of them are kept.
         best = scores.masked_fill(~supervised, -math.inf).topk(min(min_supervised, scores.shape[1]))
-        rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(best.indices)
-        forced = supervised[rows, best.indices] & valid[rows, best.indices]
-        scores = scores.index_put((rows[forced], best.indices[forced]), scores.new_tensor(math.inf))
-    lengths = valid.sum(1).tolist()
-    budgets = [max(1, math.ceil(ratio * length - 1e-9)) for length in lengths]
-    k = max(budgets)
-    kept = scores.topk(k).indices  # [b, k], highest first
+        forced = (supervised & valid).gather(1, best.indices)
+        raised = scores.gather(1, best.indices).masked_fill(forced, math.inf)
+        scores = scores.scatter(1, best.indices, raised)
+    # A fake batch has no values to read; it counts as one without padding.
+    lengths = [valid.shape[1]] * len(valid) if is_fake(valid) else valid.sum(1).tolist()
+    budgets = [min(length, max(1, math.ceil(ratio * length - 1e-9))) for length in lengths]
+    k = max(1, *budgets)
+    ordered = scores.topk(min(k + 1, scores.shape[1]))  # highest first
+    kept = ordered.indices[:, :k]  # [b, k]
     budget = torch.tensor(budgets, device=scores.device)
     active = torch.arange(k, device=scores.device) < budget[:, None]
+    importance = torch.ones_like(kept, dtype=scores.dtype)
+    if log_p is not None:
+        # The first score that is not kept; there is none, so -inf, where everything is.
+        beyond = F.pad(ordered.values, (0, k + 1 - ordered.values.shape[1]), value=-math.inf)
+        threshold = beyond.gather(1, budget[:, None])
+        chance = -torch.expm1(-torch.exp(log_p.gather(1, kept) - threshold))
+        importance = torch.where(active, 1 / chance, 1)
     kept, order = kept.sort(dim=1)
-    return Selection(kept, active.gather(1, order), ragged=min(budgets) < k)
+    return Selection(
+        indices=kept,
+        active=active.gather(1, order),
+        ragged=min(budgets) < k,
+        importance=importance.gather(1, order),
+    )

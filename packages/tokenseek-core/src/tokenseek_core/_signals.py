@@ -1,6 +1,6 @@
 """What a selector may look at: cheap by-products of pass one, the dearer ones computed on demand.
 
-Shapes: `b` batch, `s` sequence, `d` hidden size, `m` rows of one chunk.
+Shapes: `b` batch, `s` sequence, `d` hidden size, `e` the same or what OPT projects it to.
 """
 
 from __future__ import annotations
@@ -8,16 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._loss import IGNORE_INDEX
+from tokenseek_common import InputError
+from tokenseek_core._head import Head
 from tokenseek_core._scores import gradient_magnitude
-
-MIN_CHUNK = 128
-"""Rows that a chunk of logits has at least, where the replay itself would need fewer."""
 
 
 @dataclass
@@ -29,61 +25,67 @@ class Signals:
         labels: Labels as the model was given them, not shifted, [b, s].
         targets: Target of each row, the next token's label; -100 has none, [b, s].
         valid: Tokens that are not padding, [b, s].
-        context: I1, attention that each token receives in the last block (Eq. 3), [b, s].
-        block_input: z, input of the last block; its graph ends there, [b, s, d].
-        final: Final hidden states that were computed from `block_input`, [b, s, d].
-        anatomy: The model's parts.
-        chunk: Rows whose logits may exist at a time.
+        block_input: z, input of the last block (under "inject", of the first exact one), with the
+            graph of what comes after it; None where no selector's backward was foreseen, [b, s, d].
+        final: Final hidden states that were computed from `block_input`, [b, s, e].
+        received: I1 where the last block attends, [b, s]; read `context`.
+        head: The way from final hidden states to losses.
+        retain: Whether the graph is needed again once the adjoint is known.
     """
 
     input_ids: Int[Tensor, "b s"] | None
     labels: Int[Tensor, "b s"]
     targets: Int[Tensor, "b s"]
     valid: Bool[Tensor, "b s"]
-    context: Float[Tensor, "b s"]
-    block_input: Float[Tensor, "b s d"]
-    final: Float[Tensor, "b s d"]
-    anatomy: Anatomy
-    chunk: int
+    block_input: Float[Tensor, "b s d"] | None
+    final: Float[Tensor, "b s e"]
+    received: Float[Tensor, "b s"] | None
+    head: Head
+    retain: bool = False
+
+    @property
+    def context(self) -> Float[Tensor, "b s"]:
+        """I1, attention that each token receives in the last block (Eq. 3).
+
+        Raises:
+            InputError: The last block has no attention that we see.
+        """
+        if self.received is None:
+            name = type(self.head.anatomy.model).__name__
+            raise InputError(f'model ({name}) must attend in its last block; use selector="random"')
+        return self.received
 
     @cached_property
     def gradient(self) -> Float[Tensor, "b s"]:
-        """I2, the magnitude of the loss's adjoint at the input of the last block (Eq. 4).
-
-        A partial backward through head, final norm and last block; no parameter gets a gradient.
-        """
-        adjoint, _ = self._head
-        return gradient_magnitude(self.anatomy.pull_back(self.final, self.block_input, adjoint))
+        """I2, the magnitude of the loss's adjoint at `block_input` (Eq. 4)."""
+        return gradient_magnitude(self.adjoint)
 
     @cached_property
     def token_loss(self) -> Float[Tensor, "b s"]:
         """Cross-entropy of each row's target, 0 where it has none."""
-        _, losses = self._head
-        return losses
+        if self.retain or "through_head" in vars(self):
+            return self.through_head[0]
+        return self.head.losses(self.final)
 
     @cached_property
-    def _head(self) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s"]]:
-        """Adjoint of the summed loss at the final hidden states, and the loss of each row.
+    def adjoint(self) -> Float[Tensor, "b s d"]:
+        """G, gradient of the summed loss by `block_input`.
 
-        Only supervised rows pass the head, a few at a time: no [s, v] logits exist.
+        A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
-        final = self.final.detach()
-        adjoint = torch.zeros_like(final)
-        losses = torch.zeros(final.shape[:2], dtype=torch.float32, device=final.device)
-        losses = losses.to(torch.promote_types(final.dtype, torch.float32))
-        b, s = torch.nonzero(self.targets != IGNORE_INDEX, as_tuple=True)
-        for rows, slots in zip(b.split(self.chunk), s.split(self.chunk), strict=True):
-            target = self.targets[rows, slots, None]  # [m, 1]
-            with torch.enable_grad():
-                hidden = final[rows, slots].requires_grad_()  # [m, d]
-                logits = self.anatomy.head(hidden[None])[0]  # [m, v]
-            log_p = logits.detach().to(losses.dtype).log_softmax(-1)
-            losses[rows, slots] = -log_p.gather(1, target)[:, 0]
-            # d loss / d logits = softmax - onehot(target), in the buffer that is there already.
-            logits_adjoint = log_p.exp_().scatter_add_(
-                1, target, -torch.ones_like(target, dtype=log_p.dtype)
-            )
-            adjoint[rows, slots] = self.anatomy.pull_back(
-                logits, hidden, logits_adjoint.to(logits.dtype)
-            )
-        return adjoint, losses
+        assert self.block_input is not None
+        _, adjoint = self.through_head
+        return self.head.anatomy.pull_back(
+            self.final, self.block_input, adjoint, retain=self.retain
+        )
+
+    @property
+    def state(self) -> Float[Tensor, "b s d"]:
+        """z, `block_input` without its graph."""
+        assert self.block_input is not None
+        return self.block_input.detach()
+
+    @cached_property
+    def through_head(self) -> tuple[Float[Tensor, "b s"], Float[Tensor, "b s e"]]:
+        """Loss of each row, and the adjoint of their sum at the final hidden states."""
+        return self.head.adjoint(self.final)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import Anatomy
+from tokenseek_core._anatomy import Anatomy, apply
 from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._loss import restart_loss
-from tokenseek_core._record import record_pass
+from tokenseek_core._head import Head, head_loss
+from tokenseek_core._loss import (
+    IGNORE_INDEX,
+    restart_weights,
+    total_items,
+    weighted_cross_entropy,
+)
+from tokenseek_core._record import Record, record_pass
 from tokenseek_core._replay import replay_pass
-from tokenseek_core._scores import random_scores, tokenseek_scores
+from tokenseek_core._scores import perturbed, random_scores
 from tokenseek_core._selection import Selection, select
-from tokenseek_core._signals import MIN_CHUNK, Signals
+from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, sampling_log_p
+from tokenseek_core._signals import Signals
+
+MIN_CHUNK = 128
+"""Rows that a chunk of logits has at least, where the replay itself would need fewer."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class StepReport:
         indices: Slots of the kept rows, [b, k].
         active: False for surplus rows of a ragged batch, [b, k].
         scores: Importance of every token, [b, s].
+        importance: Weight of each kept row where they were sampled, else 1, [b, k].
         supervised_share: Share of the kept rows that have a target.
         kept_bytes: Bytes of the recorded keys and values.
     """
@@ -37,6 +49,7 @@ class StepReport:
     indices: Int[Tensor, "b k"]
     active: Bool[Tensor, "b k"]
     scores: Float[Tensor, "b s"]
+    importance: Float[Tensor, "b k"]
     supervised_share: Float[Tensor, ""]
     kept_bytes: int
 
@@ -47,53 +60,72 @@ def training_step(
     """Run both passes; `output.loss` carries the gradient of the kept rows.
 
     Returns:
-        The model's output for the kept rows with its loss, and what was kept.
+        The loss, with the logits of the kept rows where there are any, and what was kept.
     """
-    recorded = record_pass(anatomy, batch, scored=config.selector != "random")
-    if recorded.block_input is None:
-        scores = random_scores(batch.valid)
-    else:
-        if recorded.record.context is None:
-            raise InputError(
-                f"model ({type(anatomy.model).__name__}) must attend in its last block; "
-                'use selector="random"'
-            )
-        signals = Signals(
-            input_ids=batch.rowwise.get("input_ids"),
-            labels=batch.labels,
-            targets=batch.targets,
-            valid=batch.valid,
-            context=recorded.record.context,
-            block_input=recorded.block_input,
-            final=recorded.final,
-            anatomy=anatomy,
-            chunk=max(MIN_CHUNK, int(config.ratio * batch.valid.numel())),
-        )
-        scores = score(signals, config)
-        del signals
-    record = recorded.record
-    del recorded  # the last block's graph goes before the replay builds its own
+    inject = config.gradient == "inject"
+    signals, record = record_signals(anatomy, batch, config)
+    log_p = sampling_log_p(signals) if config.selector == "sampled" else None
+    scores = score(signals, config) if log_p is None else perturbed(log_p, batch.valid)
     selection = select(
         scores,
         batch.valid,
         batch.supervised,
         ratio=config.ratio,
         min_supervised=config.min_supervised,
+        log_p=log_p,
     )
-    output = replay_pass(anatomy, batch, record, selection)
-    assert output.logits is not None
-    targets = selection.rows(batch.targets)
-    loss = restart_loss(
-        output.logits, targets, selection.active, batch.supervised.sum(1), batch.num_items
-    )
+    if inject:
+        output = inject_adjoint(anatomy, batch, config, record, selection, signals)
+    else:
+        head = signals.head
+        del signals  # the last block's graph goes before the replay builds its own
+        output = restart_loss(anatomy, batch, config, record, selection, head)
     report = StepReport(
         indices=selection.indices,
         active=selection.active,
         scores=scores,
+        importance=selection.importance,
         supervised_share=supervised_share(batch, selection),
         kept_bytes=record.kept_bytes,
     )
-    return dataclasses.replace(output, loss=loss), report
+    return output, report
+
+
+def record_signals(
+    anatomy: Anatomy, batch: Batch, config: TokenSeekConfig
+) -> tuple[Signals, Record]:
+    """Run pass one with what the selector will look at, and no more.
+
+    Raises:
+        InputError: No block would be left to replay.
+    """
+    inject = config.gradient == "inject"
+    if inject and config.exact_blocks >= len(anatomy.blocks):
+        raise InputError(
+            f"exact_blocks ({config.exact_blocks}) must be below the model's "
+            f"{len(anatomy.blocks)} blocks; 1 costs the least"
+        )
+    named = None if callable(config.selector) else config.selector
+    recorded = record_pass(
+        anatomy,
+        batch,
+        graph_blocks=config.exact_blocks if inject else int(named not in NO_GRADIENT),
+        with_context=named not in NO_CONTEXT,
+        exact=inject,
+    )
+    record = recorded.record
+    signals = Signals(
+        input_ids=batch.rowwise.get("input_ids"),
+        labels=batch.labels,
+        targets=batch.targets,
+        valid=batch.valid,
+        block_input=recorded.block_input,
+        final=recorded.final,
+        received=record.context,
+        head=Head(anatomy, batch.targets, max(MIN_CHUNK, int(config.ratio * batch.valid.numel()))),
+        retain=inject,
+    )
+    return signals, record
 
 
 def score(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
@@ -102,10 +134,10 @@ def score(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     Raises:
         InputError: A callable returned something else than one finite score for each token.
     """
+    if config.selector == "random":
+        return random_scores(signals.valid)
     if not callable(config.selector):
-        return tokenseek_scores(
-            signals.context, signals.gradient, signals.valid, alpha=config.alpha, beta=config.beta
-        )
+        return NAMED[config.selector](signals, config)
     scores = config.selector(signals)
     if scores.shape != signals.valid.shape:
         raise InputError(
@@ -115,6 +147,73 @@ def score(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     if not scores[signals.valid].isfinite().all():
         raise InputError("selector (NaN or infinite scores) must return finite scores; clamp them")
     return scores.detach().float()
+
+
+def restart_loss(
+    anatomy: Anatomy,
+    batch: Batch,
+    config: TokenSeekConfig,
+    record: Record,
+    selection: Selection,
+    head: Head,
+) -> CausalLMOutput:
+    """Replay the kept rows through all blocks, and start the loss anew from them."""
+    targets = selection.rows(batch.targets).masked_fill(~selection.active, IGNORE_INDEX)
+    importance = selection.importance.to(head.dtype)
+    weights = restart_weights(targets, importance, batch.supervised.sum(1), batch.num_items)
+    replayed = replay_pass(anatomy, batch, record, selection, logits=config.logits)
+    if replayed.logits is not None:
+        loss = weighted_cross_entropy(replayed.logits, targets, weights)
+        return CausalLMOutput(loss=loss, logits=replayed.logits)
+    rows = Head(anatomy, targets, head.chunk)
+    return CausalLMOutput(loss=head_loss(rows, replayed.hidden, weights, None, replayed.tied))
+
+
+def inject_adjoint(
+    anatomy: Anatomy,
+    batch: Batch,
+    config: TokenSeekConfig,
+    record: Record,
+    selection: Selection,
+    signals: Signals,
+) -> CausalLMOutput:
+    """Keep the last blocks exact, and replay the kept rows below with the adjoint found there.
+
+    The loss is the dense one. Its gradient reaches norm, head and exact blocks over all rows, and
+    everything below through the kept rows alone: sum_{t in S} w_t <sg(G_t), z_t>, w the importance.
+    """
+    total = total_items(batch.supervised.sum(1), batch.num_items, signals.head.dtype)
+    weights = selection.importance * selection.active / total  # [b, k]
+    adjoint = selection.rows(signals.adjoint)  # [b, k, d]
+    adjoint = adjoint * weights[..., None].to(adjoint.dtype)
+    replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
+    loss = head_loss(
+        signals.head,
+        signals.final,
+        batch.supervised / total,
+        signals.through_head,
+        replayed.tied,
+    )
+    return CausalLMOutput(loss=loss + apply(Inject, replayed.hidden, adjoint).to(loss.dtype))
+
+
+class Inject(torch.autograd.Function):
+    """Nothing to add to a loss, and a given adjoint to hand down, scaled as the loss is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Float[Tensor, "b k d"], adjoint: Float[Tensor, "b k d"]
+    ) -> Float[Tensor, ""]:
+        """Give a zero."""
+        ctx.save_for_backward(adjoint)
+        return hidden.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Float[Tensor, ""]) -> tuple[Tensor, None]:
+        """Hand the adjoint to the kept rows."""
+        (adjoint,) = ctx.saved_tensors
+        return adjoint * upstream, None
 
 
 def supervised_share(batch: Batch, selection: Selection) -> Float[Tensor, ""]:

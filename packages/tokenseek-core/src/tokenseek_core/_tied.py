@@ -11,8 +11,8 @@ Shapes: `b` batch, `k` kept rows, `d` hidden size, `v` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from tokenseek_core._anatomy import Anatomy, replaced
+from tokenseek_core._anatomy import Anatomy, apply, replaced
+from tokenseek_core._batch import Batch
 
 
 @dataclass
@@ -32,20 +33,21 @@ class HeadGradient:
     A second backward through the same head overwrites it, so it is never added twice.
     """
 
-    pending: tuple[Tensor, Tensor] | Tensor | None = None
+    pending: Callable[[Tensor], Tensor] | None = None
 
     def store(self, adjoint: Float[Tensor, "m v"], hidden: Float[Tensor, "m d"]) -> None:
         """Keep the factors, or their product where that is the smaller."""
-        factors = (adjoint, hidden.to(adjoint.dtype))
-        self.pending = factors if len(adjoint) < hidden.shape[1] else factors[0].T @ factors[1]
+        left, right = adjoint.T, hidden.to(adjoint.dtype)
+        if len(adjoint) < hidden.shape[1]:
+            self.pending = lambda weight: left @ right
+        else:
+            table = left @ right
+            self.pending = lambda weight: table
 
     def take(self, weight: Tensor) -> Float[Tensor, "v d"]:
         """The gradient table, which belongs to the caller."""
         pending, self.pending = self.pending, None
-        if pending is None:
-            return torch.zeros_like(weight)
-        table = pending if isinstance(pending, Tensor) else pending[0].T @ pending[1]
-        return table.to(weight.dtype)
+        return torch.zeros_like(weight) if pending is None else pending(weight).to(weight.dtype)
 
 
 class Embed(torch.autograd.Function):
@@ -106,16 +108,21 @@ class Project(torch.autograd.Function):
 
 
 @contextmanager
-def tied_gradient(anatomy: Anatomy) -> Iterator[None]:
+def tied_gradient(anatomy: Anatomy, batch: Batch) -> Iterator[HeadGradient | None]:
     """Let the forward inside the block share one gradient buffer for a tied weight.
 
     Models without a trainable tied weight, and those whose embedding or head is more than a table
-    (adapters, scaling, hooks that replace forward), run as they are.
+    (adapters, scaling, hooks that replace forward), run as they are, and so do embeddings that
+    come from outside.
+
+    Yields:
+        Where the head's part is to be left, or None.
     """
     embedding = anatomy.model.get_input_embeddings()
     projection = anatomy.model.get_output_embeddings()
     plain = (
-        type(embedding) is nn.Embedding
+        "input_ids" in batch.rowwise
+        and type(embedding) is nn.Embedding
         and type(projection) is nn.Linear
         and embedding.weight is projection.weight
         and embedding.weight.requires_grad
@@ -124,22 +131,16 @@ def tied_gradient(anatomy: Anatomy) -> Iterator[None]:
         and "forward" not in vars(embedding)
         and "forward" not in vars(projection)
     )
-    with ExitStack() as stack:
-        if plain and torch.is_grad_enabled():
-            head = HeadGradient()
+    if not (plain and torch.is_grad_enabled()):
+        yield None
+        return
+    head = HeadGradient()
 
-            def embed(input: Tensor) -> Tensor:
-                return apply(Embed, embedding.weight, input, embedding.padding_idx, head)
+    def embed(input: Tensor) -> Tensor:
+        return apply(Embed, embedding.weight, input, embedding.padding_idx, head)
 
-            def project(input: Tensor) -> Tensor:
-                return apply(Project, input, projection.weight, head)
+    def project(input: Tensor) -> Tensor:
+        return apply(Project, input, projection.weight, head)
 
-            stack.enter_context(replaced(embedding, "forward", embed))
-            stack.enter_context(replaced(projection, "forward", project))
-        yield
-
-
-def apply(function: type[torch.autograd.Function], *args: object) -> Tensor:
-    """Call an autograd function; torch leaves `apply` without types."""
-    output: Tensor = function.apply(*args)
-    return output
+    with replaced(embedding, "forward", embed), replaced(projection, "forward", project):
+        yield head

@@ -1,10 +1,11 @@
 """How much memory a block of code, a training step or a graph needs.
 
 `measure` counts what a device gave out during any block. `ledger` says of a training step which
-kinds of memory it held, and which modules held them. `saved_for_backward` looks at one reason
-alone: what autograd keeps.
+kinds of memory it held, and which modules held them. `estimate` says the same of a step that never
+runs. `saved_for_backward` looks at one reason alone: what autograd keeps.
 """
 
+from tokenseek_common.memory._estimate import Estimator, estimate
 from tokenseek_common.memory._ledger import ledger
 from tokenseek_common.memory._measure import measure
 from tokenseek_common.memory._reading import Reading
@@ -13,9 +14,11 @@ from tokenseek_common.memory._saved import saved_for_backward
 from tokenseek_common.memory._table import format_bytes
 
 __all__ = [
+    "Estimator",
     "MemoryDiff",
     "MemoryReport",
     "Reading",
+    "estimate",
     "format_bytes",
     "ledger",
     "measure",

@@ -18,22 +18,31 @@ SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The embedded weights are these, rounded to 4 bits."""
 
 
+def has_peft() -> bool:
+    """Whether the library with the adapters is installed."""
+    return importlib.util.find_spec("peft") is not None
+
+
 def check_peft() -> None:
     """Refuse `--lora` where peft is not installed.
 
     Raises:
         InputError: It is not.
     """
-    if importlib.util.find_spec("peft") is None:
+    if not has_peft():
         raise InputError('lora (True) must have peft; pip install "tokenseek-core[peft]"')
 
 
-def with_lora(model: PreTrainedModel, source: str) -> Any:
+def with_lora(
+    model: PreTrainedModel, source: str, *, rank: int = RANK, float32: bool = True
+) -> Any:
     """Freeze `model` and put a low-rank adapter beside every linear layer but the head.
 
     Args:
         model: The base.
         source: What the user called it; the saved adapter names its base.
+        rank: Rank of each adapter.
+        float32: Whether adapters of a base in half precision are in float32.
 
     Returns:
         The model inside PEFT.
@@ -41,12 +50,14 @@ def with_lora(model: PreTrainedModel, source: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules="all-linear"
+        task_type="CAUSAL_LM", r=rank, lora_alpha=ALPHA, target_modules="all-linear"
     )
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.23 by an old name.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        adapted = get_peft_model(model, config)
+        # It sees for itself how GPT-2 keeps its matrices, and says so.
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set", UserWarning)
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=float32)
     if source == SMOLLM2:  # the folder of its wheel is none that from_pretrained opens
         config.base_model_name_or_path = SMOLLM2_HUB_ID
     # By default every save asks the hub whether the vocabulary has grown; here it never does.

@@ -41,7 +41,7 @@ def load_pretrained(
     Raises:
         InputError: There is no such model, or it is no causal language model.
     """
-    with _quiet():
+    with quiet():
         if source == SMOLLM2:
             model, tokenizer = _load_smollm2(dtype)
         else:
@@ -111,7 +111,7 @@ def _load_smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the loaders' own bars and remarks off the screen; what matters, they raise."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

@@ -158,7 +158,7 @@ def using(
         TokenSeek's handle, or None for a step through every token.
     """
     before = _checkpoints(model)
-    _checkpointing(model, method.checkpointing)
+    set_checkpointing(model, method.checkpointing)
     handle = None
     if method.config is not None:
         config = dataclasses.replace(method.config, check=method.config.check and check)
@@ -168,7 +168,7 @@ def using(
     finally:
         if handle is not None:
             handle.remove()
-        _checkpointing(model, before)
+        set_checkpointing(model, before)
 
 
 def _checkpoints(model: PreTrainedModel) -> bool:
@@ -176,7 +176,7 @@ def _checkpoints(model: PreTrainedModel) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
-def _checkpointing(model: PreTrainedModel, enable: bool) -> None:
+def set_checkpointing(model: PreTrainedModel, enable: bool) -> None:
     """Switch gradient checkpointing by the name that this version of transformers gives it."""
     if _checkpoints(model) == enable:
         return

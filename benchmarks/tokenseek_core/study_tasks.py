@@ -1,0 +1,135 @@
+"""The two tasks of the study: a small trained model on Shakespeare, SmolLM2 on word problems."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from tokenseek_core.cli._pretrained import load_pretrained
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("TOKENSEEK_DATA_DIR", ROOT.parent / "shared/data"))
+
+TEMPLATE = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.\n\n### Instruction:\n{question}\n\n### Response:\n"
+)
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what, and how long.
+
+    Args:
+        name: Folder of its results.
+        model: Loads a fresh copy of the pretrained model.
+        batch: Draws one training batch.
+        dev: Batches that the learning rate is chosen on.
+        test: Batches that are reported.
+        steps: Optimizer steps of a dense run.
+        rates: Learning rates to choose from.
+    """
+
+    name: str
+    model: Callable[[], PreTrainedModel]
+    batch: Callable[[torch.Generator], Batch]
+    dev: list[Batch]
+    test: list[Batch]
+    steps: int
+    rates: tuple[float, ...]
+
+
+def shakespeare() -> Task:
+    """stories260K, trained on children's stories, moves to Shakespeare: 8 x 256 tokens a step."""
+    folder = DATA / "models/stories260K"
+    (file,) = (DATA / "text/tinyshakespeare").glob("*.txt")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    blocks = ["".join(lines[start : start + 200]) for start in range(0, len(lines), 200)]
+    ids = torch.tensor([i for block in tokenizer(blocks).input_ids for i in block])
+    train, dev, test = ids[:-40_000], ids[-40_000:-20_000], ids[-20_000:]
+
+    def batch(generator: torch.Generator) -> Batch:
+        starts = torch.randint(len(train) - 256, (8,), generator=generator)
+        rows = torch.stack([train[start : start + 256] for start in starts])
+        return {"input_ids": rows, "labels": rows}
+
+    def held_out(part: Tensor) -> list[Batch]:
+        rows = part[: 48 * 256].view(-1, 16, 256)
+        return [{"input_ids": row, "labels": row} for row in rows]
+
+    return Task(
+        name="shakespeare",
+        model=lambda: AutoModelForCausalLM.from_pretrained(folder),
+        batch=batch,
+        dev=held_out(dev),
+        test=held_out(test),
+        steps=100,
+        rates=(1e-3, 2e-3, 4e-3),
+    )
+
+
+def gsm8k() -> Task:
+    """SmolLM2-135M learns to answer word problems: 2 instances a step, answers supervised."""
+    model, tokenizer = load_pretrained("smollm2", device=torch.device("cpu"), dtype=torch.float32)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def instances(split: str, count: int) -> list[tuple[list[int], list[int]]]:
+        found = []
+        path = DATA / f"text/gsm8k/{split}.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            prompt = tokenizer(TEMPLATE.format(question=record["question"])).input_ids
+            answer = tokenizer(record["answer"] + str(tokenizer.eos_token)).input_ids
+            if len(prompt) + len(answer) <= 400:
+                found.append((prompt, answer))
+            if len(found) == count:
+                return found
+        return found
+
+    def collate(rows: list[tuple[list[int], list[int]]]) -> Batch:
+        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+        batch = {
+            "input_ids": torch.zeros((len(rows), longest), dtype=torch.long),
+            "attention_mask": torch.zeros((len(rows), longest), dtype=torch.long),
+            "labels": torch.full((len(rows), longest), -100),
+        }
+        for row, (prompt, answer) in enumerate(rows):
+            length = len(prompt) + len(answer)
+            batch["input_ids"][row, :length] = torch.tensor(prompt + answer)
+            batch["attention_mask"][row, :length] = 1
+            batch["labels"][row, len(prompt) : length] = torch.tensor(answer)
+        return batch
+
+    train, held_out = instances("train", 1000), instances("test", 32)
+    in_order = [collate(held_out[start : start + 4]) for start in range(0, 32, 4)]
+
+    def fresh() -> PreTrainedModel:
+        model.load_state_dict(weights)
+        model.tie_weights()
+        return model
+
+    return Task(
+        name="gsm8k",
+        model=fresh,
+        batch=lambda generator: collate(
+            [train[i] for i in torch.randint(len(train), (2,), generator=generator)]
+        ),
+        dev=in_order[:3],
+        test=in_order[3:],
+        steps=16,
+        rates=(2e-5, 5e-5, 1e-4),
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {"shakespeare": shakespeare, "gsm8k": gsm8k}

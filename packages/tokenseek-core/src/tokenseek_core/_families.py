@@ -1,0 +1,74 @@
+"""The decoders that are tested, by transformers' `model_type`, and what to know of each.
+
+Nothing here switches anything on: other decoders run too where the self-check lets them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tested family of decoders.
+
+    Args:
+        name: What people call it.
+        notes: What its user must know, in sentences; mostly nothing.
+        attention: The attn_implementation that it must be loaded with, where the default of some
+            versions of transformers is another.
+    """
+
+    name: str
+    notes: tuple[str, ...] = ()
+    attention: str | None = None
+
+
+_WINDOWS = "Sliding windows are replayed as recorded."
+_EXPERTS = (
+    "Routing is each token's own, so replayed tokens take the same experts; the load-balancing "
+    "loss (output_router_logits=True) needs all tokens and is refused.",
+)
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family("Llama"),
+    "qwen2": Family("Qwen2"),
+    "qwen3": Family("Qwen3"),
+    "qwen3_moe": Family("Qwen3-MoE", _EXPERTS),
+    "mistral": Family("Mistral", (_WINDOWS,)),
+    "mixtral": Family("Mixtral", _EXPERTS),
+    "gemma": Family("Gemma"),
+    "gemma2": Family(
+        "Gemma 2",
+        (
+            'Load it with attn_implementation="eager", the default of newer versions of '
+            'transformers; "sdpa" cannot cap attention logits and is refused.',
+            _WINDOWS,
+        ),
+        attention="eager",
+    ),
+    "gemma3_text": Family(
+        "Gemma 3 (text)",
+        (
+            "Load the text part alone (Gemma3ForCausalLM); the model with a vision tower is "
+            "refused.",
+            _WINDOWS,
+        ),
+    ),
+    "phi3": Family(
+        "Phi-3",
+        ("The frequencies of long-context variants are those of the whole batch.",),
+    ),
+    "gpt2": Family("GPT-2"),
+    "gpt_neox": Family("GPT-NeoX"),
+    "opt": Family(
+        "OPT",
+        ("Without position_ids, positions come from the attention mask, in the replay too.",),
+    ),
+}
+
+
+def family_names() -> str:
+    """The names of the tested families, as a sentence lists them."""
+    *names, last = (family.name for family in FAMILIES.values())
+    return f"{', '.join(names)} and {last}"

@@ -1,0 +1,109 @@
+"""What a model must be: when TokenSeek is applied to it, and again at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.loss.loss_utils import ForCausalLMLoss
+
+from tokenseek_common import InputError
+from tokenseek_core._attention import PREFIX
+
+SHARDED = {"ds_id": "DeepSpeed ZeRO-3", "_fsdp_flattened": "FullyShardedDataParallel"}
+"""Marks that parameters carry, and who took them apart: passes over parts of a model, and a
+backward pass in the middle of a step, are not what these expect."""
+
+NOT_TOKENWISE = (
+    *("ADAPTION_PROMPT", "ALORA", "CARTRIDGE", "CPT", "PREFIX_TUNING", "SHADOW", "XLORA"),
+)
+"""Methods of peft that look at a token's neighbours, add keys, or compute the loss themselves."""
+
+
+def require_applicable(model: nn.Module) -> None:
+    """Refuse parameters in parts, and adapters that a pass over some rows would not compute alike.
+
+    Args:
+        model: A Hugging Face model or PEFT's wrapper of one.
+
+    Raises:
+        InputError: It has such parameters or adapters.
+    """
+    name = type(model).__name__
+    for parameter in model.parameters():
+        for mark, owner in SHARDED.items():
+            if hasattr(parameter, mark):
+                raise InputError(
+                    f"model ({name}) must not be sharded by {owner}; "
+                    "shard it by FSDP2 (fully_shard), or its optimizer alone by ZeRO-2"
+                )
+    adapters: dict[str, Any] = getattr(model, "peft_config", {})
+    for config in adapters.values():
+        invoked = getattr(config, "alora_invocation_tokens", None)
+        kind = "ALORA" if invoked else str(getattr(config.peft_type, "value", config.peft_type))
+        if kind in NOT_TOKENWISE:
+            raise InputError(
+                f"peft_type ({kind}) must adapt each token by itself and leave keys, values and "
+                "loss to the model; use LoRA or prompt tuning"
+            )
+
+
+def require_steppable(model: PreTrainedModel, *, trainable_input: bool) -> None:
+    """Refuse a model that cannot be trained, or not as it would be without TokenSeek.
+
+    Args:
+        model: The Hugging Face model.
+        trainable_input: Whether the gradient of embeddings from outside is asked for.
+
+    Raises:
+        InputError: Something was changed since TokenSeek was applied, or replaces loss or input.
+    """
+    require_applicable(model)
+    implementation = str(model.config._attn_implementation)
+    if not implementation.startswith(PREFIX):
+        raise InputError(
+            f"attn_implementation ({implementation}) must not change while TokenSeek is applied; "
+            "call handle.remove(), change it, and apply TokenSeek again"
+        )
+    if model.loss_function is not ForCausalLMLoss:
+        raise InputError(
+            f"loss_function ({_name(model.loss_function)}) must be transformers' ForCausalLMLoss, "
+            "the one that restarts on the kept rows; leave it as it was"
+        )
+    noise = getattr(model.get_input_embeddings(), "neftune_noise_alpha", None)
+    if noise is not None:
+        raise InputError(
+            f"neftune_noise_alpha ({noise}) must be unset, both passes need the same embeddings; "
+            "leave it out"
+        )
+    if not trainable_input and not any(p.requires_grad for p in model.parameters()):
+        raise InputError(
+            f"model ({type(model).__name__}) must have a parameter that requires grad; "
+            "unfreeze one, or call the model under torch.no_grad()"
+        )
+
+
+def require_reachable(forward: Callable[..., Any] | None, ours: Callable[..., Any]) -> None:
+    """Refuse a model whose forward was replaced by one that no longer leads to ours.
+
+    Args:
+        forward: What the model calls now; None is its class's own.
+        ours: What TokenSeek put there.
+
+    Raises:
+        InputError: `forward` is neither `ours` nor, as wrappers say by `__wrapped__`, around it.
+    """
+    link: Any = forward
+    while link is not None and link != ours and link != getattr(ours, "__func__", None):
+        link = getattr(link, "__wrapped__", None)
+    if link is None:
+        raise InputError(
+            f"forward ({_name(forward)}) must not replace TokenSeek's, as Liger kernels and "
+            "unwrapped models do; apply TokenSeek after that"
+        )
+
+
+def _name(function: Callable[..., Any] | None) -> str:
+    return str(getattr(function, "__qualname__", function))

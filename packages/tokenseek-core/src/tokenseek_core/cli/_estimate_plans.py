@@ -1,0 +1,140 @@
+"""The ways to fine-tune that are estimated: what is trained, over which base, by which step."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    masking_utils,
+)
+
+from tokenseek_common import InputError
+from tokenseek_common.memory import Estimator
+from tokenseek_core._anatomy import replaced
+from tokenseek_core._apply import apply_tokenseek, unwrap
+from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core.cli._finetune_lora import has_peft, with_lora
+from tokenseek_core.cli._four_bit import has_bitsandbytes, quantize
+from tokenseek_core.inspect import Method, methods
+from tokenseek_core.inspect._compare import set_checkpointing
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What LoRA trains.
+
+    Args:
+        rank: Rank of each adapter.
+        float32: Whether they are in float32 over a base of another precision, as peft makes them
+            where it is not told otherwise.
+    """
+
+    rank: int
+    float32: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A way to fine-tune.
+
+    Args:
+        method: How a step runs.
+        adapters: What LoRA trains beside frozen weights; None trains all weights.
+        four_bit: Whether the linear layers of the base have four bits a weight.
+    """
+
+    method: Method
+    adapters: Adapters | None = None
+    four_bit: bool = False
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        base = "4-bit LoRA" if self.four_bit else "LoRA" if self.adapters else ""
+        step = self.method.name
+        return " + ".join(filter(None, (base, "" if base and step == "dense" else step)))
+
+    def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> Any:
+        """Make the model from its config, ready to train.
+
+        Raises:
+            InputError: The model is none that TokenSeek trains.
+        """
+        # A model writes into the config that it is made from.
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
+        if self.four_bit:
+            quantize(model)
+        if self.adapters is not None:
+            model = with_lora(model, "", rank=self.adapters.rank, float32=self.adapters.float32)
+        set_checkpointing(unwrap(model), self.method.checkpointing)
+        if self.method.config is not None:
+            apply_tokenseek(model, self.method.config)
+        return model.train()
+
+    def estimator(self, config: PreTrainedConfig, dtype: torch.dtype) -> Estimator[nn.Module]:
+        """Make an estimator of steps that train with fused AdamW; batches are input ids."""
+        return Estimator(lambda: self.build(config, dtype), loss)
+
+
+def ids(batch_size: int, length: int) -> Callable[[], Tensor]:
+    """A batch of tokens without padding, for an estimator."""
+    return lambda: torch.zeros((batch_size, length), dtype=torch.long)
+
+
+def loss(model: nn.Module, ids: Tensor) -> Tensor:
+    """The loss of a batch without padding in which every token is supervised."""
+    # transformers takes fake tensors for those of a compiler, and makes a mask that no batch needs.
+    with replaced(masking_utils, "find_packed_sequence_indices", lambda position_ids: None):
+        output: Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
+    return output
+
+
+def plans(config: TokenSeekConfig, adapters: Adapters) -> list[Plan]:
+    """The plans that the installed libraries allow, those that need most of them last.
+
+    Args:
+        config: TokenSeek's settings.
+        adapters: What LoRA trains.
+    """
+    steps = methods(dataclasses.replace(config, check=False))
+    made = [Plan(step) for step in steps]
+    if has_peft():
+        made += [Plan(step, adapters) for step in steps]
+        if has_bitsandbytes():
+            made += [Plan(step, adapters, four_bit=True) for step in steps]
+    return made
+
+
+def missing_libraries() -> list[str]:
+    """What to install for the plans that are left out."""
+    missing = []
+    if not has_peft():
+        missing.append('rows with LoRA need peft: pip install "tokenseek-core[peft]"')
+    if not has_bitsandbytes():
+        missing.append(
+            'rows with a 4-bit base need bitsandbytes: pip install "tokenseek-core[qlora]"'
+        )
+    return missing
+
+
+def admit(config: PreTrainedConfig, settings: TokenSeekConfig, dtype: torch.dtype) -> None:
+    """Refuse a model before anything is estimated.
+
+    Raises:
+        InputError: It is no causal language model, or none that TokenSeek trains.
+    """
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"model ({config.model_type}) must be a causal language model; choose another MODEL"
+        )
+    with torch.device("meta"):
+        Plan(Method("TokenSeek", settings)).build(config, dtype)

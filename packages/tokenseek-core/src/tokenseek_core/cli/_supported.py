@@ -1,0 +1,55 @@
+"""`tokenseek supported`: whether a model can be trained, asked of its config alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import tyro
+
+from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_core.cli._config_source import load_config, model_type_of
+from tokenseek_core.cli._pretrained import quiet
+from tokenseek_core.cli._verdict import judge, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supported(CommonOptions):
+    """Say whether TokenSeek can train a model, and what to know of it.
+
+    Needs the config alone, never the weights: a small random model of that config takes a step on
+    the CPU in float32, with the self-check before it. The answer is "yes" for a tested family,
+    "likely" for another decoder that passes, or "no" with the reason, and an honest "no" ends with
+    exit code 0 too (--json says supported: false); code 2 is for a MODEL that cannot be read.
+    Nothing is written unless --output names a folder, which then receives supported.json.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A folder, a config.json, a hub id, or smollm2 for the embedded model."""
+
+    def run(self, console: Console) -> None:
+        """Read the config, judge, tell."""
+        check_folder(self.output)
+        model_type = model_type_of(self.model)
+        verdict = unknown(model_type)
+        if verdict is None:
+            config = load_config(self.model)
+            torch.manual_seed(self.seed)
+            with quiet():
+                verdict = judge(config)
+        console.print(f"{verdict.answer}: {verdict.reason}")
+        for note in verdict.notes:
+            console.print(f"- {note}")
+        result = {
+            "model": self.model,
+            "model_type": model_type,
+            "supported": verdict.answer != "no",
+            **dataclasses.asdict(verdict),
+        }
+        if self.output is not None:
+            folder = fresh_folder(self.output, default="tokenseek-supported")
+            (folder / "supported.json").write_text(json.dumps(result, indent=2) + "\n")
+        console.result(result)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from exact import BOUND, assert_exact, exact_model
+from families import tiny_batch, tiny_model
+from slow_reference import gradients, relative_error
+from taken import always, take_step
+from tokenseek_common import InputError
+from tokenseek_core import Signals, apply_tokenseek
+from tokenseek_core._batch import Batch
+
+LENGTHS = [12, 10, 8]
+
+
+def packed_batch() -> dict[str, Tensor]:
+    """Three sequences in one row, as DataCollatorWithFlattening lays them out."""
+    torch.manual_seed(1)
+    input_ids = torch.randint(3, 61, (1, sum(LENGTHS)))
+    position_ids = torch.cat([torch.arange(n) for n in LENGTHS])[None]
+    labels = input_ids.masked_fill(position_ids == 0, -100)
+    return {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
+
+
+def sequences() -> list[dict[str, Tensor]]:
+    """The same, each in a row of its own."""
+    parts = {name: value.split(LENGTHS, dim=1) for name, value in packed_batch().items()}
+    return [{name: split[i] for name, split in parts.items()} for i in range(len(LENGTHS))]
+
+
+@pytest.mark.parametrize("gradient", ["restart", "inject"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "gpt2"])
+def test_packed_sequences_equal_the_slow_reference(
+    monkeypatch: pytest.MonkeyPatch, family: str, attention: str, gradient: Any
+) -> None:
+    model = exact_model(monkeypatch, family)
+    model.set_attn_implementation(attention)
+    assert_exact(model, packed_batch(), always(0.4, gradient=gradient))
+
+
+def test_packed_sequences_with_every_token_kept_equal_the_untouched_model_on_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = exact_model(monkeypatch)
+    items = sum(LENGTHS) - len(LENGTHS)
+    for sequence in sequences():
+        model(**sequence, num_items_in_batch=items).loss.backward()
+    expected = gradients(model)
+    taken = take_step(model, packed_batch(), always(1.0))
+    assert relative_error(taken.gradients, expected) < BOUND
+
+
+def test_the_context_score_does_not_look_across_packed_sequences() -> None:
+    model = tiny_model("llama")
+    seen: list[Tensor] = []
+
+    def watch(signals: Signals) -> Tensor:
+        seen.append(signals.context)
+        return signals.context
+
+    with apply_tokenseek(model, always(selector=watch)):
+        for batch in (packed_batch(), *sequences()):
+            model(**batch)
+    together, *alone = seen
+    torch.testing.assert_close(together, torch.cat(alone, dim=1))
+
+
+def test_the_budget_counts_the_row_not_its_sequences() -> None:
+    taken = take_step(tiny_model("llama"), packed_batch(), always(0.3))
+    assert taken.keep.sum() == math.ceil(0.3 * sum(LENGTHS))
+
+
+@pytest.mark.parametrize("name", ["cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"])
+def test_boundaries_given_to_the_kernel_are_refused(name: str) -> None:
+    model = tiny_model("llama")
+    value = torch.tensor([0, 12, 22, 30]) if name.startswith("cu") else 12
+    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
+        model(**packed_batch(), **{name: value})
+    assert str(error.value) == (
+        f"{name} must be unset in a TokenSeek step; leave it out, position_ids that begin again "
+        "mark the sequences"
+    )
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["no mask", "mask of ones"])
+def test_packed_sequences_are_refused_where_the_kernel_finds_their_ends_itself(
+    marked: bool,
+) -> None:
+    model = tiny_model("llama")
+    model.config._attn_implementation_internal = "flash_attention_2"
+    batch = packed_batch()
+    if marked:
+        batch["attention_mask"] = torch.ones_like(batch["labels"])
+    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
+        model(**batch)
+    assert str(error.value) == (
+        "position_ids (several sequences in a row) must count one sequence with FlashAttention; "
+        'load the model with attn_implementation="sdpa"'
+    )
+
+
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_single_sequences_are_not_taken_for_packed_ones(padding: str) -> None:
+    Batch.of(tiny_batch(padding)).require_known_sequences("tokenseek_flash_attention_2")
