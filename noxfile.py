@@ -87,7 +87,7 @@ def typecheck(session: nox.Session) -> None:
         folders = [str(package.source), str(package.tests)]
         in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join(folders)})
     scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
-    in_workspace(session, "mypy", *scripts, env={"MYPYPATH": "tests"})
+    in_workspace(session, "mypy", *scripts, env={"MYPYPATH": "tests:benchmarks/tokenseek_core"})
 
     # Inside the workspace uv itself ignores bounds such as tokenseek-common>=0.1,<0.2.
     session.run("uv", "pip", "check", external=True)

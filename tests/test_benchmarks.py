@@ -3,7 +3,10 @@ from __future__ import annotations
 import runpy
 from typing import Any
 
+import pytest
 from workspace import ROOT
+
+from tokenseek_core import TokenSeekConfig
 
 
 def run_of(module: str) -> dict[str, Any]:
@@ -23,3 +26,15 @@ def test_the_tables_in_the_readmes_are_those_of_the_recorded_results() -> None:
 def test_recorded_shares_are_within_their_limits() -> None:
     bench = run_of("tokenseek_core")
     assert bench["above_limits"](bench["recorded"]()) == []
+
+
+def test_the_study_shows_its_records_and_its_rule_gives_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/tokenseek_core")
+    report = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/study_report.py"))
+    text = report["PAGE"].read_text(encoding="utf-8")
+    shown = text.split(report["BEGIN"])[1].split(report["END"])[0]
+    assert shown.strip() == report["results"]()
+    config = TokenSeekConfig()
+    assert report["default"]() == f"r10-{config.gradient}-{config.selector}"

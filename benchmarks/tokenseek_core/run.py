@@ -54,13 +54,14 @@ def cell(
     label: str,
     *,
     selector: str,
+    gradient: str = "restart",
     ratio: float = 0.1,
     checkpointing: bool = False,
     supervised: float = 1.0,
     limits: tuple[float, float, float] = (float("inf"),) * 3,
 ) -> Cell:
     """A cell of the table from the settings that tell it from the others."""
-    config = TokenSeekConfig(ratio=ratio, selector=selector)  # type: ignore[arg-type]
+    config = TokenSeekConfig(ratio=ratio, selector=selector, gradient=gradient)  # type: ignore[arg-type]
     return Cell(name, label, Method(label, config, checkpointing), supervised, limits)
 
 
@@ -87,6 +88,35 @@ CELLS = (
     ),
     cell("random-30", "r = 0.3, random", selector="random", ratio=0.3),
     cell("tokenseek-30", "r = 0.3, TokenSeek scores", selector="tokenseek", ratio=0.3),
+    cell(
+        "inject-10",
+        "r = 0.1, sampled and injected",
+        selector="sampled",
+        gradient="inject",
+        limits=(0.14, 0.20, 0.70),
+    ),
+    cell(
+        "inject-10-checkpointing",
+        "r = 0.1, sampled and injected + checkpointing",
+        selector="sampled",
+        gradient="inject",
+        checkpointing=True,
+        limits=(0.03, 0.20, 0.75),
+    ),
+    cell(
+        "inject-10-prompts",
+        "r = 0.1, sampled and injected, 40 % of the tokens an unsupervised prompt",
+        selector="sampled",
+        gradient="inject",
+        supervised=0.6,
+    ),
+    cell(
+        "inject-30",
+        "r = 0.3, sampled and injected",
+        selector="sampled",
+        gradient="inject",
+        ratio=0.3,
+    ),
 )
 
 

@@ -145,9 +145,10 @@ def settled(record: dict[str, Any]) -> bool:
     return bool(tried) and tried[0] < record["rate"] < tried[-1]
 
 
-def run_task(task_name: str, part: int, parts: int) -> None:
+def run_task(task_name: str, only: Sequence[str], part: int, parts: int) -> None:
     """Run what is missing of one task."""
-    task, methods = TASKS[task_name](), methods_of(task_name)
+    task = TASKS[task_name]()
+    methods = [c for c in COMBINATIONS if c.name in only] if only else methods_of(task_name)
     shares = recorded_times(task, methods)
     for index, method in enumerate(methods):
         before = recorded(task_name).get(method.name)
@@ -192,14 +193,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=[*TASKS, "cosines"])
     parser.add_argument("--part", default="1/1", help="which share of a task's methods to run")
+    parser.add_argument("--only", nargs="+", default=[], help="these methods, whatever ranks best")
     arguments = parser.parse_args()
     part, parts = (int(number) for number in arguments.part.split("/"))
     torch.set_num_threads(1)
     for task in arguments.tasks:
         if task == "cosines":
-            measure_cosines(instances=6)
+            measure_cosines(instances=4)
         else:
-            run_task(task, part - 1, parts)
+            run_task(task, arguments.only, part - 1, parts)
     return 0
 
 

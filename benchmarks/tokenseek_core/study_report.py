@@ -89,9 +89,9 @@ def default() -> str:
     return min(better, key=ranks) if better else PAPER
 
 
-def main() -> None:
-    """Put the tables between the marks of the page."""
-    text = "\n\n".join(
+def results() -> str:
+    """The tables of all records, and what the rule makes of them."""
+    return "\n\n".join(
         [
             "### stories260K on tinyshakespeare",
             task_table("shakespeare"),
@@ -102,9 +102,13 @@ def main() -> None:
             f"By the rule above, the default is **{label(default())}**.",
         ]
     )
+
+
+def main() -> None:
+    """Put the tables between the marks of the page."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{results()}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -67,5 +68,7 @@ def gradient(
 def cosine(ours: list[torch.Tensor], dense: list[torch.Tensor], chosen: list[int]) -> float:
     """Cosine of two gradients over the chosen parameters."""
     product = sum(float(ours[i] @ dense[i]) for i in chosen)
-    norms = [sum(float(g[i] @ g[i]) for i in chosen) ** 0.5 for g in (ours, dense)]
-    return product / max(norms[0] * norms[1], 1e-30)
+    ours_norm, dense_norm = (
+        math.sqrt(sum(float(g[i] @ g[i]) for i in chosen)) for g in (ours, dense)
+    )
+    return product / max(ours_norm * dense_norm, 1e-30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,5 +40,5 @@ def take_step(model: nn.Module, batch: dict[str, Any], config: TokenSeekConfig) 
 
 
 def always(ratio: float = 0.3, **settings: Any) -> TokenSeekConfig:
-    """Settings that never fall back to a dense step."""
-    return TokenSeekConfig(ratio=ratio, dense_above=None, **settings)
+    """The paper's settings, except for those given, and never falling back to a dense step."""
+    return replace(TokenSeekConfig.paper(), ratio=ratio, dense_above=None, **settings)

@@ -30,7 +30,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, s, _ = x.shape
         heads = self.qkv(self.norm(x)).view(b, s, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*heads.unbind(), is_causal=True)
+        attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
         x = x + attended.transpose(1, 2).reshape(b, s, WIDTH)
         hidden: Tensor = x + self.down(F.silu(self.up(x)))
         return hidden
@@ -179,7 +179,7 @@ class Operations(TorchDispatchMode):
     """The names of the operations that run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
         self.names: set[str] = set()
 
     def __torch_dispatch__(
@@ -210,7 +210,8 @@ def test_attention_is_estimated_by_the_kernel_that_the_documentation_names(
 def test_unique_values_count_as_if_none_came_twice() -> None:
     def lookup(embedding: nn.Embedding, batch: Tensor) -> Tensor:
         rows, inverse = batch.unique(return_inverse=True)
-        return embedding(rows)[inverse].sum()
+        looked_up: Tensor = embedding(rows)[inverse].sum()
+        return looked_up
 
     batch = torch.arange(12).view(3, 4)
     embedding = nn.Embedding(100, 8)

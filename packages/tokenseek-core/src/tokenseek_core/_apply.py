@@ -159,8 +159,10 @@ class TokenSeekHandle:
 def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> TokenSeekHandle:
     """Let every training step of `model` back-propagate through its important tokens only.
 
-    Inside such a step `outputs.loss` is the loss restarted on the kept rows and `outputs.logits`
-    are theirs. Evaluation, generation and steps without labels run the model as it is.
+    Inside such a step `outputs.loss` carries the gradient that the config asks for. With "restart"
+    it is the loss of the kept rows, and `outputs.logits` are theirs; with "inject" it is the dense
+    loss, and there are no logits. Evaluation, generation and steps without labels run the model as
+    it is.
 
     Args:
         model: A causal language model of transformers, also inside PEFT, DDP or torch.compile.

@@ -20,7 +20,10 @@ Selector = Callable[["Signals"], Float[Tensor, "b s"]]
 SelectorName = Literal[
     "tokenseek", "random", "context", "gradient", "loss", "quota", "saliency", "product", "sampled"
 ]
-SELECTORS: tuple[str, ...] = get_args(SelectorName)
+GradientName = Literal["restart", "inject"]
+
+DEFAULT_SELECTOR: SelectorName = "sampled"
+DEFAULT_GRADIENT: GradientName = "inject"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class TokenSeekConfig:
     """
 
     ratio: float = field(default=0.1, metadata={"help": "share of tokens that carry gradient"})
-    selector: SelectorName | Selector = "tokenseek"
-    gradient: Literal["restart", "inject"] = "restart"
+    selector: SelectorName | Selector = DEFAULT_SELECTOR
+    gradient: GradientName = DEFAULT_GRADIENT
     exact_blocks: int = 1
     alpha: float = 1.0
     beta: float = 1.0
@@ -67,12 +70,13 @@ class TokenSeekConfig:
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio ({self.ratio}) must be in (0, 1]; 0.1 keeps one token in ten")
-        if not callable(self.selector) and self.selector not in SELECTORS:
+        names = get_args(SelectorName)
+        if not callable(self.selector) and self.selector not in names:
             raise InputError(
-                f"selector ({self.selector}) must be one of {', '.join(SELECTORS)} or a callable; "
+                f"selector ({self.selector}) must be one of {', '.join(names)} or a callable; "
                 "a callable takes Signals and returns scores of shape [b, s]"
             )
-        if self.gradient not in ("restart", "inject"):
+        if self.gradient not in get_args(GradientName):
             raise InputError(
                 f"gradient ({self.gradient}) must be restart or inject; restart is the paper's"
             )

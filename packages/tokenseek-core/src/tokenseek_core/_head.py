@@ -22,6 +22,9 @@ from tokenseek_core._anatomy import Anatomy, apply, replaced
 from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core._tied import HeadGradient
 
+CHUNK_BYTES = 32 * 2**20
+"""Size of the logits that exist at a time, in the type that losses are computed in."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -30,12 +33,10 @@ class Head:
     Args:
         anatomy: The model's parts.
         targets: Target of each row; -100 has none, [b, s].
-        chunk: Rows whose logits may exist at a time.
     """
 
     anatomy: Anatomy
     targets: Int[Tensor, "b s"]
-    chunk: int
 
     @property
     def dtype(self) -> torch.dtype:
@@ -99,7 +100,8 @@ class Head:
             b, s = flat // supervised.shape[1], flat % supervised.shape[1]
         else:
             b, s = torch.nonzero(supervised, as_tuple=True)
-        for rows in zip(b.split(self.chunk), s.split(self.chunk), strict=True):
+        chunk = max(1, CHUNK_BYTES // (self.anatomy.model.config.vocab_size * self.dtype.itemsize))
+        for rows in zip(b.split(chunk), s.split(chunk), strict=True):
             yield rows, self.targets[rows][:, None]
 
 
@@ -176,13 +178,20 @@ class HeadLoss(torch.autograd.Function):
 def cross_entropy(
     logits: Float[Tensor, "m v"], target: Int[Tensor, "m 1"]
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, "m v"]]:
-    """Cross-entropy of each row in float32 or better, and its gradient by the logits."""
+    """Cross-entropy of each row in float32 or better, and its gradient by the logits.
+
+    With p = softmax(logits): the loss is -log p[target], its gradient p - onehot(target). One
+    buffer takes it all, since it is the largest of a scoring pass.
+    """
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.detach().to(dtype).log_softmax(-1)
-    losses = -log_p.gather(1, target)[:, 0]
-    # d loss / d logits = softmax - onehot(target), in the buffer that is there already.
-    adjoint = log_p.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=dtype))
-    return losses, adjoint.to(logits.dtype)
+    p = logits.detach().to(dtype, copy=True)
+    p -= p.amax(-1, keepdim=True)
+    picked = p.gather(1, target)
+    total = p.exp_().sum(-1, keepdim=True)
+    losses = total.log() - picked  # [m, 1]
+    p /= total
+    p.scatter_add_(1, target, -torch.ones_like(picked))
+    return losses[:, 0], p.to(logits.dtype)
 
 
 def is_plain(projection: nn.Module | None) -> bool:

@@ -168,6 +168,7 @@ def record_pass(
         exact=frozenset(m for block in top if exact for m in block.modules()),
         scored=frozenset(anatomy.blocks[-1].modules()) if with_context else frozenset(),
     )
+    checkpointed = anatomy.checkpointed
     block_inputs: list[Tensor] = []
     finals: list[Tensor] = []
 
@@ -188,12 +189,16 @@ def record_pass(
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        for module in anatomy.checkpointed:  # nothing to save, and the graph must not be re-entered
+        for module in checkpointed:  # nothing to save, and the graph must not be re-entered
             stack.enter_context(replaced(module, "gradient_checkpointing", False))
         if top:
             stack.callback(top[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
-        for block in top if exact else ():
-            stack.enter_context(replaced(block, "forward", recomputed(block)))
+        for block in top:
+            # A graph for scores alone needs nothing that only weights' gradients are made of.
+            forward = block.forward if exact else frozen(block)
+            if exact or checkpointed:  # who checkpoints wants to hold no block's activations
+                forward = recomputed(block, forward)
+            stack.enter_context(replaced(block, "forward", forward))
         stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         anatomy.forward(
             **batch.rowwise,
@@ -210,9 +215,25 @@ def record_pass(
     return Recorded(record, finals[0], block_inputs[0] if top else None)
 
 
-def recomputed(block: nn.Module) -> Callable[..., Any]:
-    """The forward of `block` as one that keeps its input alone, and is run again in backward."""
+def frozen(block: nn.Module) -> Callable[..., Any]:
+    """The forward of `block` with parameters that ask for no gradient."""
     forward = block.forward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        trainable = [parameter for parameter in block.parameters() if parameter.requires_grad]
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+    return run
+
+
+def recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A `forward` of `block` that keeps its input alone, and is run again in backward."""
 
     def run(*args: Any, tokenseek: Record, **kwargs: Any) -> Any:
         passes = [tokenseek]  # for the first run alone: the record must not live until the second

@@ -53,8 +53,8 @@ def quota(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
 
 def saliency(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     """|G_j| |z_j|: the norm of what a row adds to the gradient of a weight that reads it."""
-    adjoint = torch.linalg.vector_norm(signals.adjoint, dim=-1)
-    return adjoint * torch.linalg.vector_norm(signals.state, dim=-1)
+    norms = [x.square().sum(-1).sqrt() for x in (signals.adjoint, signals.state)]
+    return norms[0] * norms[1]
 
 
 def product(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:

@@ -29,9 +29,6 @@ from tokenseek_core._selection import Selection, select
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, sampling_log_p
 from tokenseek_core._signals import Signals
 
-MIN_CHUNK = 128
-"""Rows that a chunk of logits has at least, where the replay itself would need fewer."""
-
 
 @dataclass(frozen=True)
 class StepReport:
@@ -77,9 +74,9 @@ def training_step(
     if inject:
         output = inject_adjoint(anatomy, batch, config, record, selection, signals)
     else:
-        head = signals.head
+        dtype = signals.head.dtype
         del signals  # the last block's graph goes before the replay builds its own
-        output = restart_loss(anatomy, batch, config, record, selection, head)
+        output = restart_loss(anatomy, batch, config, record, selection, dtype)
     report = StepReport(
         indices=selection.indices,
         active=selection.active,
@@ -122,7 +119,7 @@ def record_signals(
         block_input=recorded.block_input,
         final=recorded.final,
         received=record.context,
-        head=Head(anatomy, batch.targets, max(MIN_CHUNK, int(config.ratio * batch.valid.numel()))),
+        head=Head(anatomy, batch.targets),
         retain=inject,
     )
     return signals, record
@@ -155,18 +152,19 @@ def restart_loss(
     config: TokenSeekConfig,
     record: Record,
     selection: Selection,
-    head: Head,
+    dtype: torch.dtype,
 ) -> CausalLMOutput:
     """Replay the kept rows through all blocks, and start the loss anew from them."""
     targets = selection.rows(batch.targets).masked_fill(~selection.active, IGNORE_INDEX)
-    importance = selection.importance.to(head.dtype)
+    importance = selection.importance.to(dtype)
     weights = restart_weights(targets, importance, batch.supervised.sum(1), batch.num_items)
     replayed = replay_pass(anatomy, batch, record, selection, logits=config.logits)
     if replayed.logits is not None:
         loss = weighted_cross_entropy(replayed.logits, targets, weights)
         return CausalLMOutput(loss=loss, logits=replayed.logits)
-    rows = Head(anatomy, targets, head.chunk)
-    return CausalLMOutput(loss=head_loss(rows, replayed.hidden, weights, None, replayed.tied))
+    return CausalLMOutput(
+        loss=head_loss(Head(anatomy, targets), replayed.hidden, weights, None, replayed.tied)
+    )
 
 
 def inject_adjoint(
@@ -183,7 +181,7 @@ def inject_adjoint(
     everything below through the kept rows alone: sum_{t in S} w_t <sg(G_t), z_t>, w the importance.
     """
     total = total_items(batch.supervised.sum(1), batch.num_items, signals.head.dtype)
-    weights = selection.importance * selection.active / total  # [b, k]
+    weights = selection.importance.to(total) * selection.active / total  # [b, k]
     adjoint = selection.rows(signals.adjoint)  # [b, k, d]
     adjoint = adjoint * weights[..., None].to(adjoint.dtype)
     replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)

@@ -27,7 +27,7 @@ fused_adamw: MakeOptimizer = functools.partial(torch.optim.AdamW, fused=True)
 """The optimizer whose step needs no temporaries."""
 
 
-class Estimator(Generic[Model]):
+class Estimator(Generic[Model, Batch]):
     """A model and its optimizer without storages, for the `ledger` of steps that never run.
 
     All that is made by the callables below is fake: it has a shape, a dtype and a device, and no
@@ -88,7 +88,8 @@ class Estimator(Generic[Model]):
         Raises:
             InputError: If the step needs the values of a tensor.
         """
-        with self._mode, _Distinct():
+        distinct = _Distinct()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        with self._mode, distinct:
             made = batch()
             if not self._has_state:
                 self._step(made)

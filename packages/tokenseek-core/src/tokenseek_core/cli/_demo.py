@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,7 +21,13 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_core._apply import apply_tokenseek
-from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._config import (
+    DEFAULT_GRADIENT,
+    DEFAULT_SELECTOR,
+    GradientName,
+    SelectorName,
+    TokenSeekConfig,
+)
 from tokenseek_core.cli._costs import cost_table
 from tokenseek_core.cli._demo_material import MOST_TOKENS, Material, prepare
 from tokenseek_core.cli._demo_page import demo_page
@@ -49,8 +54,12 @@ class Demo(CommonOptions):
     ratio: float = 0.1
     """Share of the tokens that carry gradient, above 0 and below 0.6."""
 
-    selector: Literal["tokenseek", "random"] = "tokenseek"
-    """How tokens are scored."""
+    selector: SelectorName = DEFAULT_SELECTOR
+    """How tokens are chosen."""
+
+    gradient: GradientName = DEFAULT_GRADIENT
+    """What they back-propagate: restart starts the loss anew from them, inject hands them the
+    exact adjoint from the last block, which stays exact itself."""
 
     steps: int = 16
     """Optimizer steps of each fine-tuning."""
@@ -91,7 +100,7 @@ class Demo(CommonOptions):
         console.result(result.summary() | {"folder": folder})
 
     def _config(self) -> TokenSeekConfig:
-        return TokenSeekConfig(ratio=self.ratio, selector=self.selector)
+        return TokenSeekConfig(ratio=self.ratio, selector=self.selector, gradient=self.gradient)
 
     def _result(
         self,

@@ -155,7 +155,8 @@ def _learning(result: DemoResult) -> str:
 def _seen(passage: Passage, result: DemoResult) -> str:
     """One text, coloured by what was kept."""
     order = sorted((token.score for token in passage.tokens if token.kept), reverse=True)
-    length, how = len(passage.tokens), "at random" if _random(result) else "by importance"
+    drawn = {"random": "at random", "sampled": "by a draw that prefers large gradients"}
+    length, how = len(passage.tokens), drawn.get(str(result.config.selector), "by importance")
     return report.section(
         "What was kept of one text",
         report.paragraph(
@@ -194,10 +195,8 @@ def _conditions(result: DemoResult) -> str:
                 ("seed", f"{setup.seed}"),
                 (
                     "TokenSeek",
-                    f"ratio {config.ratio:g}, selector {config.selector}"
-                    + (
-                        "" if _random(result) else f", alpha {config.alpha:g}, beta {config.beta:g}"
-                    ),
+                    f"ratio {config.ratio:g}, selector {config.selector}, "
+                    f"gradient {config.gradient}",
                 ),
                 (
                     "training",
@@ -277,10 +276,6 @@ def _shade(token: Token, order: Sequence[float]) -> report.Shade:
 def _where(result: DemoResult) -> str:
     setup = result.setup
     return f"{setup.device}, {setup.threads} threads" if setup.device == "cpu" else setup.device
-
-
-def _random(result: DemoResult) -> bool:
-    return result.config.selector == "random"
 
 
 def _size(count: float) -> str:

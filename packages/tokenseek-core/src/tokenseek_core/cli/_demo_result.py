@@ -151,8 +151,7 @@ class DemoResult:
             "settings": {
                 "ratio": self.config.ratio,
                 "selector": self.config.selector,
-                "alpha": self.config.alpha,
-                "beta": self.config.beta,
+                "gradient": self.config.gradient,
                 "steps": self.steps,
                 "batch_size": BATCH_SIZE,
                 "learning_rate": LEARNING_RATE,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from torch import nn
+from torch import Tensor, nn
 
 from tokenseek_common import InputError
 from tokenseek_common.cli import (
@@ -21,11 +21,17 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_common.memory import Estimator, MemoryReport
-from tokenseek_core._config import SelectorName, TokenSeekConfig
+from tokenseek_core._config import (
+    DEFAULT_GRADIENT,
+    DEFAULT_SELECTOR,
+    GradientName,
+    SelectorName,
+    TokenSeekConfig,
+)
 from tokenseek_core.cli._config_source import load_config
 from tokenseek_core.cli._device_memory import parse_memory
 from tokenseek_core.cli._estimate_plans import Adapters, admit, ids, missing_libraries, plans
-from tokenseek_core.cli._estimate_result import Room, Row, estimate_table
+from tokenseek_core.cli._estimate_result import Room, Row, memory_table, room_table
 from tokenseek_core.cli._estimate_search import largest_that_fits
 from tokenseek_core.cli._finetune_lora import RANK
 from tokenseek_core.cli._pretrained import SMOLLM2, quiet
@@ -64,8 +70,11 @@ class Estimate(CommonOptions):
     ratio: float = 0.1
     """Share of the tokens that carry gradient in the rows with TokenSeek, in (0, 1]."""
 
-    selector: SelectorName = "tokenseek"
-    """How those rows score tokens."""
+    selector: SelectorName = DEFAULT_SELECTOR
+    """How those rows choose tokens."""
+
+    gradient: GradientName = DEFAULT_GRADIENT
+    """What they back-propagate."""
 
     logits: bool = True
     """Whether their steps return logits; without, the loss is computed in chunks of rows."""
@@ -94,7 +103,9 @@ class Estimate(CommonOptions):
         self._settings()
 
     def _settings(self) -> TokenSeekConfig:
-        return TokenSeekConfig(ratio=self.ratio, selector=self.selector, logits=self.logits)
+        return TokenSeekConfig(
+            ratio=self.ratio, selector=self.selector, gradient=self.gradient, logits=self.logits
+        )
 
     def run(self, console: Console) -> None:
         """Read the config, estimate, tell."""
@@ -121,7 +132,7 @@ class Estimate(CommonOptions):
                 progress.advance(peak_GiB=rows[-1].memory.peak / 2**30)
         self._tell(console, rows, str(dtype).removeprefix("torch."))
 
-    def _row(self, name: str, estimator: Estimator[nn.Module], longest: int) -> Row:
+    def _row(self, name: str, estimator: Estimator[nn.Module, Tensor], longest: int) -> Row:
         """Estimate the step that was asked for, and what fits where that was asked too."""
 
         @functools.cache
@@ -150,12 +161,17 @@ class Estimate(CommonOptions):
 
     def _tell(self, console: Console, rows: list[Row], dtype: str) -> None:
         """Print, and write where a folder was named."""
-        room = "" if self.device_memory is None else f", on a device with {self.device_memory}"
         console.table(
             f"One step of {self.model}, {self.batch_size} x {self.length} tokens, {dtype}, "
-            f"ratio {self.ratio:g}{room}",
-            *estimate_table(rows),
+            f"ratio {self.ratio:g}",
+            *memory_table(rows),
         )
+        if self.device_memory is not None:
+            console.table(
+                f"On a device with {self.device_memory}: the longest sequence of a batch of "
+                f"{self.batch_size}, the largest batch of {self.length} tokens each",
+                *room_table(rows),
+            )
         result = {
             "model": self.model,
             "batch_size": self.batch_size,
@@ -163,6 +179,7 @@ class Estimate(CommonOptions):
             "dtype": dtype,
             "ratio": self.ratio,
             "selector": self.selector,
+            "gradient": self.gradient,
             "logits": self.logits,
             "lora_rank": self.lora_rank,
             "lora_float32": self.lora_float32,

@@ -80,7 +80,9 @@ class Plan:
             apply_tokenseek(model, self.method.config)
         return model.train()
 
-    def estimator(self, config: PreTrainedConfig, dtype: torch.dtype) -> Estimator[nn.Module]:
+    def estimator(
+        self, config: PreTrainedConfig, dtype: torch.dtype
+    ) -> Estimator[nn.Module, Tensor]:
         """Make an estimator of steps that train with fused AdamW; batches are input ids."""
         return Estimator(lambda: self.build(config, dtype), loss)
 

@@ -60,17 +60,23 @@ class Row:
         return figures
 
 
-def estimate_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def memory_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: each term of the sum at the peak, the sum, its share of the first row."""
     headings = ["step", *rows[0].memory.kinds, "peak", "of dense"]
-    if rows[0].room is not None:
-        headings += ["fits", "longest", "batch"]
     cells = []
     for row in rows:
         sizes = [*row.memory.kinds.values(), row.memory.peak]
         share = f"{row.memory.share_of(rows[0].memory):.1%}"
         cells.append([row.step, *map(format_bytes, sizes), share])
+    return headings, cells
+
+
+def room_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: whether each step fits, and what would at most."""
+    cells = []
+    for row in rows:
         if row.room is not None:
             most = (row.room.longest, row.room.largest)
-            cells[-1] += ["yes" if row.room.fits else "no", *(str(size or "-") for size in most)]
-    return headings, cells
+            fits = "yes" if row.room.fits else "no"
+            cells.append([row.step, fits, *(str(size or "-") for size in most)])
+    return ["step", "fits", "longest sequence", "largest batch"], cells

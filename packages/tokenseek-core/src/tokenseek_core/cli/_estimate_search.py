@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable
 
 PRECISION = 100
-"""The search stops where a size that does not fit is less than this part above one that does."""
+"""The search stops where what fits and what does not are this part of a size apart."""
+
+STRIDE = 16
+"""How many times as large the next guess may be."""
 
 
 def largest_that_fits(
@@ -34,36 +37,35 @@ def largest_that_fits(
         return fitting
     halve = False
     while failing - fitting > max(1, fitting // PRECISION):
-        size = (fitting + failing) // 2
-        if not halve:  # where memory grows in proportion, this lands close by
-            slope = (peak(failing) - peak(fitting)) / (failing - fitting)
-            size = fitting + int((memory - peak(fitting)) / slope)
+        wide = failing - fitting
+        size = (fitting + failing) // 2 if halve else crossing(peak, memory, fitting, failing)
         margin = max(1, fitting // (2 * PRECISION))
         size = min(max(size, fitting + margin), failing - margin)
-        wide = failing - fitting
         if peak(size) <= memory:
             fitting = size
         else:
             failing = size
-        halve = 2 * (failing - fitting) > wide and not halve
+        halve = not halve and 2 * (failing - fitting) > wide
     return fitting
 
 
 def bracket(
     peak: Callable[[int], int], memory: int, size: int, least: int, most: int
 ) -> tuple[int | None, int | None]:
-    """Double or halve from `size` on until the limit lies in between.
+    """Go up or down from `size` until the limit lies in between.
 
     Returns:
         A size that fits and a larger one that does not; None for the first where `least` does not
         fit, for the second where `most` does.
     """
     if peak(size) <= memory:
+        larger = min(2 * size, most)
         while size < most:
-            larger = min(2 * size, most)
             if peak(larger) > memory:
                 return size, larger
-            size = larger
+            # A little above where memory would run out, were it to grow on like this.
+            guess = crossing(peak, memory, size, larger) * (PRECISION + 1) // PRECISION
+            size, larger = larger, min(max(guess, larger + 1), STRIDE * larger, most)
         return size, None
     while size > least:
         smaller = max(size // 2, least)
@@ -71,3 +73,9 @@ def bracket(
             return smaller, size
         size = smaller
     return None, size
+
+
+def crossing(peak: Callable[[int], int], memory: int, low: int, high: int) -> int:
+    """Where a straight line through two sizes meets the memory."""
+    slope = (peak(high) - peak(low)) / max(1, high - low)
+    return low + int((memory - peak(low)) / slope) if slope > 0 else 2 * high

@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import PrinterCallback
@@ -25,7 +24,13 @@ from tokenseek_common.cli import (
 from tokenseek_common.data import Record, encode_records, load_records
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
-from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._config import (
+    DEFAULT_GRADIENT,
+    DEFAULT_SELECTOR,
+    GradientName,
+    SelectorName,
+    TokenSeekConfig,
+)
 from tokenseek_core.cli._finetune_checkpoints import Standing, check_resumable, set_aside
 from tokenseek_core.cli._finetune_lora import SMOLLM2_HUB_ID, check_peft, with_lora
 from tokenseek_core.cli._finetune_quiet import libraries_quiet
@@ -68,8 +73,12 @@ class Finetune(CommonOptions):
     ratio: float = 0.1
     """Share of the tokens that carry gradient, in (0, 1]; 1 trains densely."""
 
-    selector: Literal["tokenseek", "random"] = "tokenseek"
-    """How tokens are scored."""
+    selector: SelectorName = DEFAULT_SELECTOR
+    """How tokens are chosen."""
+
+    gradient: GradientName = DEFAULT_GRADIENT
+    """What they back-propagate: restart starts the loss anew from them, inject hands them the
+    exact adjoint from the last block, which stays exact itself."""
 
     alpha: float = 1.0
     """Weight of the context score, the attention that a token receives."""
@@ -137,7 +146,11 @@ class Finetune(CommonOptions):
     def config(self) -> TokenSeekConfig:
         """TokenSeek's own settings."""
         return TokenSeekConfig(
-            ratio=self.ratio, selector=self.selector, alpha=self.alpha, beta=self.beta
+            ratio=self.ratio,
+            selector=self.selector,
+            gradient=self.gradient,
+            alpha=self.alpha,
+            beta=self.beta,
         )
 
     @property

@@ -33,7 +33,7 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
         The same model.
     """
     from bitsandbytes.nn import Linear4bit
-    from transformers.integrations import replace_with_bnb_linear
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
     before = dict(model.named_modules())
     head = model.get_output_embeddings()

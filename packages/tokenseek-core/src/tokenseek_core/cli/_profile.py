@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -18,7 +17,13 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_core._apply import apply_tokenseek
-from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._config import (
+    DEFAULT_GRADIENT,
+    DEFAULT_SELECTOR,
+    GradientName,
+    SelectorName,
+    TokenSeekConfig,
+)
 from tokenseek_core.cli._costs import cost_table
 from tokenseek_core.cli._pretrained import SMOLLM2, check_source, load_pretrained
 from tokenseek_core.inspect import compare_steps, methods
@@ -44,8 +49,12 @@ class Profile(CommonOptions):
     ratio: float = 0.1
     """Share of the tokens that carry gradient, in (0, 1]."""
 
-    selector: Literal["tokenseek", "random"] = "tokenseek"
-    """How tokens are scored."""
+    selector: SelectorName = DEFAULT_SELECTOR
+    """How tokens are chosen."""
+
+    gradient: GradientName = DEFAULT_GRADIENT
+    """What they back-propagate: restart starts the loss anew from them, inject hands them the
+    exact adjoint from the last block, which stays exact itself."""
 
     repeats: int = 3
     """Timed steps of each method; the shortest counts."""
@@ -60,7 +69,7 @@ class Profile(CommonOptions):
                     f"{name} ({value}) must be at least {least}; "
                     f"choose another --{name.replace('_', '-')}"
                 )
-        TokenSeekConfig(ratio=self.ratio, selector=self.selector)
+        TokenSeekConfig(ratio=self.ratio, selector=self.selector, gradient=self.gradient)
 
     def run(self, console: Console) -> None:
         """Load, measure, tell."""
@@ -78,7 +87,7 @@ class Profile(CommonOptions):
                 f"length ({self.length}) must be at most {longest}, the positions of "
                 f"{self.model}; choose another --length"
             )
-        config = TokenSeekConfig(ratio=self.ratio, selector=self.selector)
+        config = TokenSeekConfig(ratio=self.ratio, selector=self.selector, gradient=self.gradient)
         apply_tokenseek(model, config).remove()  # refuses a model before minutes of measuring
         ids = torch.randint(model.config.vocab_size, (self.batch_size, self.length), device=device)
         console.note("measuring dense, checkpointed and TokenSeek steps")
@@ -101,6 +110,7 @@ class Profile(CommonOptions):
             "length": self.length,
             "ratio": self.ratio,
             "selector": self.selector,
+            "gradient": self.gradient,
             "device": str(device),
             "steps": [cost.summary() for cost in costs],
         }
