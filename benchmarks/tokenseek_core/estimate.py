@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import resource
 import sys
 import time
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig
 
-from tokenseek_common.memory import format_bytes
+from tokenseek_common.memory import format_bytes, measure
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli._estimate_plans import Adapters, Plan, ids, plans
 from tokenseek_core.cli._estimate_result import Row
@@ -67,15 +66,16 @@ def wanted() -> dict[str, Plan]:
     return found
 
 
-def measure() -> dict[str, Any]:
+def estimated() -> dict[str, Any]:
     """Estimate every plan."""
     torch.set_num_threads(1)  # nothing is computed
     begin, rows, seconds = time.perf_counter(), [], []
-    for name, plan in wanted().items():
-        since = time.perf_counter()
-        estimator = plan.estimator(llama(), torch.bfloat16)
-        rows.append(Row(name, estimator(ids(BATCH, LENGTH))))
-        seconds.append(time.perf_counter() - since)
+    with measure("cpu") as host:
+        for name, plan in wanted().items():
+            since = time.perf_counter()
+            estimator = plan.estimator(llama(), torch.bfloat16)
+            rows.append(Row(name, estimator(ids(BATCH, LENGTH))))
+            seconds.append(time.perf_counter() - since)
     return {
         "model": "shape of Llama-3.2-1B, bfloat16, tied embeddings",
         "batch": [BATCH, LENGTH],
@@ -86,7 +86,7 @@ def measure() -> dict[str, Any]:
             for row, spent in zip(rows, seconds, strict=True)
         ],
         "limits": LIMITS,
-        "host_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "host_resident_bytes": host.report.peak,
         "seconds": round(time.perf_counter() - begin, 1),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},
@@ -105,7 +105,7 @@ def above_limits(record: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     """Estimate, record, judge."""
-    record = measure()
+    record = estimated()
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for step in record["steps"]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
@@ -85,7 +86,7 @@ class Anatomy:
         return logits
 
     def pull_back(
-        self, output: Tensor, input: Tensor, adjoint: Tensor, *, retain: bool = False
+        self, output: Tensor | GradientEdge, input: Tensor, adjoint: Tensor, *, retain: bool = False
     ) -> Tensor:
         """The adjoint of `input` for an `adjoint` of `output`; no parameter gets a gradient.
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from tokenseek_common import InputError
 from tokenseek_core._head import Head
@@ -27,7 +28,8 @@ class Signals:
         valid: Tokens that are not padding, [b, s].
         block_input: z, input of the last block (under "inject", of the first exact one), with the
             graph of what comes after it; None where no selector's backward was foreseen, [b, s, d].
-        final: Final hidden states that were computed from `block_input`, [b, s, e].
+        final: Final hidden states that were computed from `block_input`, [b, s, e]; emptied once
+            the adjoint is known, unless `retain`.
         received: I1 where the last block attends, [b, s]; read `context`.
         head: The way from final hidden states to losses.
         retain: Whether the graph is needed again once the adjoint is known.
@@ -75,9 +77,10 @@ class Signals:
         """
         assert self.block_input is not None
         _, adjoint = self.through_head
-        return self.head.anatomy.pull_back(
-            self.final, self.block_input, adjoint, retain=self.retain
-        )
+        end = get_gradient_edge(self.final)
+        if not self.retain:  # nobody reads it again, and the graph hangs on its end
+            self.final = self.final.new_empty((0, 0, 0))
+        return self.head.anatomy.pull_back(end, self.block_input, adjoint, retain=self.retain)
 
     @property
     def state(self) -> Float[Tensor, "b s d"]:
