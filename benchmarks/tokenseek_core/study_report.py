@@ -6,7 +6,7 @@ import json
 import statistics
 from typing import Any
 
-from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded
+from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded, settled
 from study_tasks import ROOT
 
 PAGE = ROOT / "docs/study.md"
@@ -37,10 +37,15 @@ def task_table(task: str) -> str:
     ]
     for name, record in sorted(done.items(), key=lambda item: mean(item[1]["equal_steps"])):
         lines.append(
-            f"| {label(name)} | {record['rate']:g} | {record['time_share']:.0%} | "
+            f"| {label(name)} | {rate(record)} | {record['time_share']:.0%} | "
             f"{figure(record['equal_steps'])} | {figure(record['equal_time'])} |"
         )
     return "\n".join(lines)
+
+
+def rate(record: dict[str, Any]) -> str:
+    """The chosen learning rate, and whether it stands at the end of those that were tried."""
+    return f"{record['rate']:g}" + ("" if settled(record) else ", at the end of the grid")
 
 
 def label(name: str) -> str:

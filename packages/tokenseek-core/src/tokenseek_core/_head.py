@@ -22,7 +22,7 @@ from tokenseek_core._anatomy import Anatomy, apply, replaced
 from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core._tied import HeadGradient
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 16 * 2**20
 """Size of the logits that exist at a time, in the type that losses are computed in."""
 
 
