@@ -90,7 +90,7 @@ CELLS = (
     cell("tokenseek-30", "r = 0.3, TokenSeek scores", selector="tokenseek", ratio=0.3),
     cell(
         "inject-10",
-        "r = 0.1, sampled and injected",
+        "r = 0.1, sampled and injected (the default)",
         selector="sampled",
         gradient="inject",
         limits=(0.14, 0.20, 0.70),
@@ -102,20 +102,6 @@ CELLS = (
         gradient="inject",
         checkpointing=True,
         limits=(0.03, 0.20, 0.75),
-    ),
-    cell(
-        "inject-10-prompts",
-        "r = 0.1, sampled and injected, 40 % of the tokens an unsupervised prompt",
-        selector="sampled",
-        gradient="inject",
-        supervised=0.6,
-    ),
-    cell(
-        "inject-30",
-        "r = 0.3, sampled and injected",
-        selector="sampled",
-        gradient="inject",
-        ratio=0.3,
     ),
 )
 
