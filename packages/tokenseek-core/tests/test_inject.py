@@ -315,3 +315,16 @@ def test_embeddings_given_from_outside_leave_a_tied_head_its_gradient(
     for config in (always(1.0), always(1.0, logits=False), inject(1.0)):
         taken = take_step(llama, {"inputs_embeds": given, "labels": batch["labels"]}, config)
         assert relative_error(taken.gradients, dense) < BOUND
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied"])
+def test_hooks_on_the_heads_weight_see_its_whole_gradient_once(family: str) -> None:
+    model = tiny_model(family)
+    head = model.get_output_embeddings()
+    assert head is not None
+    seen: list[Tensor] = []
+    head.weight.register_hook(seen.append)
+    taken = take_step(model, tiny_batch(), inject())
+    name = "lm_head.weight" if family == "llama" else "model.embed_tokens.weight"
+    (gradient,) = seen
+    assert torch.equal(gradient, taken.gradients[name])

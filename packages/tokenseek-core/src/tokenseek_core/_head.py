@@ -75,18 +75,21 @@ class Head:
         """Gradients of `parameters` for sum_j weights_j * CE_j; the logits are computed again."""
         final = final.detach()
         sums = [torch.zeros_like(parameter) for parameter in parameters]
+        ends = list(parameters)
         with ExitStack() as stack:
             projection = self.anatomy.model.get_output_embeddings()
-            for parameter, total in zip(parameters, sums, strict=True):
+            for i, (parameter, total) in enumerate(zip(parameters, sums, strict=True)):
                 if parameter is getattr(projection, "weight", None) and is_plain(projection):
-                    project = functools.partial(_project_into, parameter, total)
+                    # An alias: hooks on the weight are to see the whole gradient, and once.
+                    ends[i] = parameter.detach().requires_grad_()
+                    project = functools.partial(_project_into, ends[i], total)
                     stack.enter_context(replaced(projection, "forward", project))
             for rows, target in self._chunks():
                 with torch.enable_grad():
                     logits = self.anatomy.head(final[rows][None])[0]  # [m, v]
                 _, by_logits = cross_entropy(logits, target)
                 by_logits.mul_(weights[rows][:, None])
-                found = torch.autograd.grad(logits, parameters, by_logits, allow_unused=True)
+                found = torch.autograd.grad(logits, ends, by_logits, allow_unused=True)
                 for total, part in zip(sums, found, strict=True):
                     if part is not None:
                         total += part

@@ -281,7 +281,7 @@ def test_resuming_with_other_options_is_refused(
     others = ("--lr", "0.5", "--selector", "random")
     told = refused(capsys, model, records, interrupt(finished), *AGAIN, *others)
     assert told == (
-        "selector (random), lr (0.5) must be tokenseek, 2e-05, as in the run that is resumed; "
+        "selector (random), lr (0.5) must be sampled, 2e-05, as in the run that is resumed; "
         "repeat its options, or start anew in another --output"
     )
 
