@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenseek_core.cli import _report as report
@@ -61,6 +61,7 @@ def test_a_marked_token_without_a_letter_of_its_own_is_still_seen() -> None:
     assert '<mark title="score 1" style="--strength:100%">·</mark>' in text
 
 
+@example(low=5e-324, span=0.0)
 @given(
     low=st.floats(-1e6, 1e6),
     span=st.floats(0, 1e6).filter(lambda span: span == 0 or span > 1e-3),

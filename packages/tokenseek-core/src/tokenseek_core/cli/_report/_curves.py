@@ -103,7 +103,9 @@ def ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
         >>> ticks(0.3, 4.2)
         (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
     """
-    span = high - low or abs(high) or 1.0
+    span = high - low or abs(high)
+    if span < 1e-9:  # nothing that a chart could show, and logarithms of it may not exist
+        span = 1.0
     power = 10 ** math.floor(math.log10(span / count))
     step = next(power * digit for digit in (1, 2, 5, 10) if span / (power * digit) <= count)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
