@@ -96,14 +96,19 @@ class Head:
         return sums
 
     def _chunks(self) -> Iterator[tuple[tuple[Tensor, Tensor], Int[Tensor, "m 1"]]]:
-        """Supervised rows with their targets; a fake batch has no values, so all of its rows."""
+        """Supervised rows with their targets.
+
+        A fake batch has no values, so all its rows would be; its first chunks stand for the rest,
+        which need nothing that those do not.
+        """
         supervised = self.targets != IGNORE_INDEX
+        chunk = max(1, CHUNK_BYTES // (self.anatomy.model.config.vocab_size * self.dtype.itemsize))
         if is_fake(supervised):
-            flat = torch.arange(supervised.numel(), device=supervised.device)
+            rows_told = min(supervised.numel(), 3 * chunk)
+            flat = torch.arange(rows_told, device=supervised.device)
             b, s = flat // supervised.shape[1], flat % supervised.shape[1]
         else:
             b, s = torch.nonzero(supervised, as_tuple=True)
-        chunk = max(1, CHUNK_BYTES // (self.anatomy.model.config.vocab_size * self.dtype.itemsize))
         for rows in zip(b.split(chunk), s.split(chunk), strict=True):
             yield rows, self.targets[rows][:, None]
 
