@@ -150,7 +150,7 @@ def test_hooks_of_a_device_map_stay_in_place() -> None:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # of dynamo
-@pytest.mark.parametrize("order", ["before", "after", "regional"])
+@pytest.mark.parametrize("order", ["before", "after"])
 def test_compiled_models_take_the_same_step(order: str) -> None:
     model, batch = tiny_model("llama"), tiny_batch("left")
     expected = take_step(model, batch, always())
