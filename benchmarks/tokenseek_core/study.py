@@ -145,6 +145,11 @@ def settled(record: dict[str, Any]) -> bool:
     return bool(tried) and tried[0] < record["rate"] < tried[-1]
 
 
+def complete(task: Task, record: dict[str, Any]) -> bool:
+    """Whether the whole grid was tried and the best of it is no end of what was tried."""
+    return settled(record) and {str(rate) for rate in task.rates} <= record["dev_loss"].keys()
+
+
 def run_task(task_name: str, only: Sequence[str], part: int, parts: int) -> None:
     """Run what is missing of one task."""
     task = TASKS[task_name]()
@@ -152,7 +157,7 @@ def run_task(task_name: str, only: Sequence[str], part: int, parts: int) -> None
     shares = recorded_times(task, methods)
     for index, method in enumerate(methods):
         before = recorded(task_name).get(method.name)
-        if index % parts != part or (before and settled(before)):
+        if index % parts != part or (before and complete(task, before)):
             continue
         record = run(task, method, shares, before)
         write(task_name, method.name, record)

@@ -75,7 +75,7 @@ def shakespeare() -> Task:
         dev=held_out(dev),
         test=held_out(test),
         steps=100,
-        rates=(1e-3, 2e-3, 4e-3),
+        rates=(2.5e-4, 5e-4, 1e-3, 2e-3),
     )
 
 

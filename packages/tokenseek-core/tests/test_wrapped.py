@@ -160,9 +160,6 @@ def test_compiled_models_take_the_same_step(order: str) -> None:
         compiled = torch.compile(model, backend="aot_eager")
         compiled(**batch).loss.backward()
         gradients(model)
-    elif order == "regional":
-        for block in model.get_decoder().layers:
-            block.compile(backend="aot_eager")
     with apply_tokenseek(compiled, always()) as handle:
         if order == "after":
             compiled = torch.compile(model, backend="aot_eager")
@@ -173,6 +170,26 @@ def test_compiled_models_take_the_same_step(order: str) -> None:
             assert loss.item() == pytest.approx(expected.loss, rel=1e-12)
             assert relative_error(gradients(model), expected.gradients) < 1e-10
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("by", ["Module.compile", "torch.compile"])
+def test_parts_compiled_by_themselves_are_refused_when_applied_and_at_every_step(by: str) -> None:
+    model = tiny_model("llama")
+    layers = model.get_decoder().layers
+    with apply_tokenseek(model, always()):
+        if by == "Module.compile":
+            layers[1].compile()
+        else:
+            layers[1] = torch.compile(layers[1])
+        with pytest.raises(InputError) as at_step:
+            model(**tiny_batch())
+    with pytest.raises(InputError) as when_applied:
+        apply_tokenseek(with_lora(model) if by == "Module.compile" else model)
+    assert str(at_step.value) == str(when_applied.value).replace("base_model.model.", "")
+    assert str(at_step.value) == (
+        "model.layers.1 must not be compiled by itself, its steps have no fixed rows; compile the "
+        "whole model, or leave it uncompiled"
+    )
 
 
 def test_other_wrappers_are_refused() -> None:

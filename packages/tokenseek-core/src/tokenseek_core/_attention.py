@@ -130,5 +130,4 @@ def own(states: Tensor) -> Tensor:
     heads could not be written to.
     """
     states = states.detach()
-    size = states.numel() * states.itemsize  # not nbytes, which compiled blocks cannot trace
-    return states.clone() if states.untyped_storage().nbytes() != size else states
+    return states.clone() if states.untyped_storage().nbytes() != states.nbytes else states

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch._dynamo import OptimizedModule
 from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss
 
@@ -23,13 +24,13 @@ NOT_TOKENWISE = (
 
 
 def require_applicable(model: nn.Module) -> None:
-    """Refuse parameters in parts, and adapters that a pass over some rows would not compute alike.
+    """Refuse parameters in parts, and what a pass over some rows would not compute alike.
 
     Args:
         model: A Hugging Face model or PEFT's wrapper of one.
 
     Raises:
-        InputError: It has such parameters or adapters.
+        InputError: It has such parameters, adapters or compiled parts.
     """
     name = type(model).__name__
     for parameter in model.parameters():
@@ -39,6 +40,13 @@ def require_applicable(model: nn.Module) -> None:
                     f"model ({name}) must not be sharded by {owner}; "
                     "shard it by FSDP2 (fully_shard), or its optimizer alone by ZeRO-2"
                 )
+    for path, module in model.named_modules():
+        # The whole model may be compiled, a step leaves that at its first call.
+        if path and (isinstance(module, OptimizedModule) or module._compiled_call_impl is not None):
+            raise InputError(
+                f"{path} must not be compiled by itself, its steps have no fixed rows; "
+                "compile the whole model, or leave it uncompiled"
+            )
     adapters: dict[str, Any] = getattr(model, "peft_config", {})
     for config in adapters.values():
         invoked = getattr(config, "alora_invocation_tokens", None)
