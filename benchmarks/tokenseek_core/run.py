@@ -96,6 +96,13 @@ CELLS = (
         limits=(0.14, 0.20, 0.70),
     ),
     cell(
+        "inject-10-prompts",
+        "r = 0.1, sampled and injected, 40 % of the tokens an unsupervised prompt",
+        selector="sampled",
+        gradient="inject",
+        supervised=0.6,
+    ),
+    cell(
         "inject-10-checkpointing",
         "r = 0.1, sampled and injected + checkpointing",
         selector="sampled",
