@@ -1,0 +1,56 @@
+"""Files opened, and replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tokenseek_common import InputError
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read it.
+
+    Raises:
+        InputError: If it is missing, no ordinary file or not readable.
+    """
+    try:
+        if not path.exists():
+            raise InputError(f"{path} must exist; check the path")
+        if not path.is_file():  # a folder, or a pipe that would never end
+            raise InputError(f"{path} must be a file; name one, not a folder")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(
+            f"{path} must be readable ({error.strerror}); check the path and its permissions"
+        ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole: whatever ends the process, a reader finds the old or the new one.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # what a link points to, not the link
+    part = target.with_name(f".{secrets.token_hex(8)}.part")  # a replacement must not cross disks
+    try:
+        if target.exists() and not os.access(target, os.W_OK):
+            # Only the folder's permissions would count below.
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} must be writable ({error.strerror}); make its folder or choose another path"
+        ) from error

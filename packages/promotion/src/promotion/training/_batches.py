@@ -1,0 +1,92 @@
+"""Batches by the number of their step: what a step sees depends on the seed and its number alone.
+
+So a run that goes on from a checkpoint sees what it would have seen, with any number of workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from promotion.datasets import Augmentor, Sample, open_folder
+from promotion.scenes import SceneConfig, SceneDataset
+from promotion.training._config import StageConfig, TrainingConfig
+
+POOL = 256
+"""Scenes that are varied and used in turn before the next ones are rendered."""
+
+MARGIN = 1.25
+"""Scenes are rendered larger than a batch is, so that there is something to crop."""
+
+MOST_SCENES = 2**31
+"""Of one training; those of an evaluation come after the last seed's."""
+
+
+class StepBatches(Dataset[Sample]):
+    """The batch of each step, as item number `step`.
+
+    Args:
+        config: The training.
+        rank: Which process this is.
+        processes: How many there are.
+    """
+
+    def __init__(self, config: TrainingConfig, *, rank: int = 0, processes: int = 1) -> None:
+        self.config, self.rank, self.processes = config, rank, processes
+        self.augment = Augmentor(config.augment)
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, step: int) -> Sample:
+        """Draw the pictures of a step and vary them."""
+        stage, _ = self.config.stage_at(step)
+        everywhere = generator_of(self.config.seed, step)
+        height, width = stage.sizes[_draw(len(stage.sizes), everywhere)]
+        here = generator_of(self.config.seed, step, self.rank)
+        first = (step * self.processes + self.rank) * stage.batch_size
+        samples = []
+        for number in range(first, first + stage.batch_size):
+            sample = self._source(stage, number, here)
+            samples.append(self.augment(sample, height, width, here))
+        return Sample.stack(samples)
+
+    def _source(self, stage: StageConfig, number: int, generator: torch.Generator) -> Sample:
+        """A scene, or as often something from each of the stage's folders."""
+        choice = _draw(1 + len(stage.folders), generator)
+        if choice:
+            folder = open_folder(stage.folders[choice - 1])
+            return folder[_draw(len(folder), generator)]
+        turn, within = divmod(number, POOL * self.config.reuse)
+        seed = self.config.seed * MOST_SCENES + turn * POOL + within % POOL
+        return _scene(scenes_of(stage, margin=MARGIN), seed)
+
+
+def scenes_of(stage: StageConfig, *, margin: float = 1.0) -> SceneConfig:
+    """A stage's scenes, at the size of its largest pictures and a margin."""
+    height = max(height for height, _ in stage.sizes)
+    width = max(width for _, width in stage.sizes)
+    return replace(stage.scenes, height=round(margin * height), width=round(margin * width))
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """A generator of its own for several numbers."""
+    return torch.Generator().manual_seed(seed_of(*numbers))
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that mixes several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+@lru_cache(maxsize=POOL)
+def _scene(config: SceneConfig, seed: int) -> Sample:
+    return SceneDataset(config, count=1, seed=seed)[0]
+
+
+def _draw(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

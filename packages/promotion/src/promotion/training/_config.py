@@ -1,0 +1,173 @@
+"""What a training is: a YAML file, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from promotion._config import ProMotionConfig
+from promotion._losses import LossConfig
+from promotion._model import BOTH, TaskName
+from promotion.datasets import AugmentConfig
+from promotion.scenes import SceneConfig
+from tokenseek_common import InputError
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """A part of the training with settings and a learning-rate cycle of its own.
+
+    Raises:
+        InputError: A number is out of its range.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    """What the log calls it."""
+
+    steps: int
+    """Optimizer steps."""
+
+    tasks: tuple[TaskName, ...] = BOTH
+    """What is learned."""
+
+    batch_size: int = 4
+    """Pairs of a step, on each process."""
+
+    sizes: tuple[tuple[int, int], ...] = ((96, 128),)
+    """Height and width; each step draws one. Multiples of 8."""
+
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    """What the rendered scenes are like; their size is that of the largest in `sizes`, enlarged."""
+
+    folders: tuple[Path, ...] = ()
+    """Data sets on disk, drawn from as often as from the scenes."""
+
+    iterations: int = 6
+    """Of the flow decoder."""
+
+    learning_rate: float = 4e-4
+    """At the peak of the cycle."""
+
+    encoder_rate: float = 1.0
+    """Factor on the learning rate of what comes before the decoders."""
+
+    frozen_memory: float = 0.0
+    """Share of the stage, at its begin, in which the prototypes stay where they are."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "iterations"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} ({getattr(self, name)}) must be at least 1; raise it")
+        for height, width in self.sizes:
+            if height < 8 or width < 8 or height % 8 or width % 8:
+                raise InputError(
+                    f"sizes ({height} x {width}) must be multiples of 8; choose the nearest"
+                )
+        for name in ("learning_rate", "encoder_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} ({getattr(self, name)}) must be above 0; 4e-4 is usual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A whole training.
+
+    Raises:
+        InputError: A number is out of its range.
+    """
+
+    __pydantic_config__ = STRICT
+
+    stages: tuple[StageConfig, ...]
+    """One after the other."""
+
+    model: ProMotionConfig = field(default_factory=ProMotionConfig)
+    """The network; `size` names a size whose values the others change."""
+
+    start: str | None = None
+    """Weights to begin with: a folder or a hub id. None begins at random."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How samples are varied."""
+
+    seed: int = 0
+    """Of everything random."""
+
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+    average: float = 0.999
+    """Decay of the running average of the weights, which is what is saved and evaluated."""
+
+    reuse: int = 4
+    """Times that a rendered scene is trained on, each time varied anew."""
+
+    workers: int = 1
+    """Processes that render."""
+
+    save_every: int = 500
+    """Steps between checkpoints."""
+
+    evaluate_every: int = 500
+    """Steps between evaluations on held-out scenes."""
+
+    held_out: int = 32
+    """Scenes of an evaluation."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[StageConfig, int]:
+        """The stage that a step, counted from 0, belongs to, and the stage's first step."""
+        first = 0
+        for stage in self.stages:
+            if step < first + stage.steps:
+                return stage, first
+            first += stage.steps
+        raise IndexError(step)
+
+
+def read_training_config(path: Path) -> TrainingConfig:
+    """Read a YAML file.
+
+    Raises:
+        InputError: It cannot be read, or something in it is not as it must be.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config ({path}) must be a readable file; check the path") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"config ({path}) must be YAML; {' '.join(str(error).split())}") from error
+    return training_config(content, path)
+
+
+def training_config(content: Any, path: Path) -> TrainingConfig:
+    """The same of what the file holds; `path` is named in errors."""
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        model = dict(content["model"])
+        content = content | {"model": ProMotionConfig.size(model.pop("size", "tiny"), **model)}
+    try:
+        return TypeAdapter(TrainingConfig).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "everything"
+        cause = first.get("ctx", {}).get("error")
+        said = str(cause) if isinstance(cause, InputError) else first["msg"]
+        raise InputError(f"{where} in config ({path}) cannot be used: {said}") from error

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from promotion import ProMotion, ProMotionConfig
+from promotion.scenes import SceneConfig
+from promotion.training import StageConfig, Trainer, TrainingConfig
+from promotion.training._average import WeightAverage
+from promotion.training._batches import StepBatches
+from promotion.training._checkpoints import checkpoints
+from promotion.training._schedule import rate
+from tokenseek_common import RunError
+from tokenseek_common.cli import Console
+
+
+def stage_of(**changes: Any) -> StageConfig:
+    settings: dict[str, Any] = {
+        "name": "first",
+        "steps": 4,
+        "batch_size": 2,
+        "sizes": ((32, 40), (24, 32)),
+        "iterations": 2,
+    }
+    return StageConfig(**settings | changes)
+
+
+def config_of(**changes: Any) -> TrainingConfig:
+    settings: dict[str, Any] = {
+        "stages": (stage_of(), stage_of(name="second", tasks=("flow",), encoder_rate=0.1)),
+        "model": ProMotionConfig.size("nano"),
+        "workers": 0,
+        "reuse": 2,
+        "save_every": 3,
+        "evaluate_every": 4,
+        "held_out": 2,
+    }
+    return TrainingConfig(**settings | changes)
+
+
+def train(config: TrainingConfig, folder: Path) -> ProMotion:
+    folder.mkdir(exist_ok=True)
+    return Trainer(config, folder, Console(quiet=True)).run()
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def equal(first: ProMotion, second: ProMotion) -> bool:
+    other = second.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
+def test_a_training_writes_weights_log_and_checkpoints(tmp_path: Path) -> None:
+    model = train(config_of(), tmp_path)
+    assert equal(ProMotion.from_pretrained(tmp_path), model)
+    assert [line["step"] for line in log_of(tmp_path)] == [4, 8]
+    assert {"epe", "epe_zero", "abs_rel", "abs_rel_median"} <= log_of(tmp_path)[0].keys()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000003", "step-00000006"]
+
+
+def test_losses_are_logged_as_the_mean_of_some_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promotion.training._trainer.LOG_EVERY", 2)
+    train(config_of(stages=(stage_of(),)), tmp_path)
+    lines = [line for line in log_of(tmp_path) if "loss_total" in line]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert all(line["loss_flow"] > 0 and line["loss_depth"] > 0 for line in lines)
+
+
+def test_a_run_that_was_asked_to_end_goes_on_as_if_it_had_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of()
+    whole = train(config, tmp_path / "whole")
+    taken = Trainer._take_step
+
+    def ended(trainer: Trainer, batch: Any) -> dict[str, float]:
+        if trainer.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return taken(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "_take_step", ended)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RunError) as error:
+        train(config, tmp_path / "cut")
+    assert str(error.value) == (
+        f"training was asked to end at step 5 of 8; train in {tmp_path / 'cut'} again to go on"
+    )
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.setattr(Trainer, "_take_step", taken)
+    (tmp_path / "cut" / "step-00000007.partial").mkdir()  # cut off in mid-save
+    assert equal(train(config, tmp_path / "cut"), whole)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promotion._losses.flow_loss", lambda *_: torch.tensor(torch.inf))
+    with pytest.raises(RunError) as error:
+        train(config_of(), tmp_path)
+    assert str(error.value) == "loss (inf) must be finite at step 0; lower the learning_rate"
+
+
+def test_training_starts_from_given_weights(tmp_path: Path) -> None:
+    given = ProMotion(ProMotionConfig.size("nano"))
+    given.save_pretrained(tmp_path / "given")
+    (tmp_path / "run").mkdir()
+    config = config_of(start=str(tmp_path / "given"))
+    trainer = Trainer(config, tmp_path / "run", Console(quiet=True))
+    assert equal(trainer.bare, given)
+
+
+def test_prototypes_are_held_still_at_the_begin_of_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = []
+    taken = Trainer._take_step
+
+    def watched(trainer: Trainer, batch: Any) -> dict[str, float]:
+        figures = taken(trainer, batch)
+        assert trainer.bare.learner is not None
+        frozen.append(trainer.bare.learner.memory.frozen)
+        return figures
+
+    monkeypatch.setattr(Trainer, "_take_step", watched)
+    train(config_of(stages=(stage_of(), stage_of(frozen_memory=0.5))), tmp_path)
+    assert frozen == [False] * 4 + [True] * 2 + [False] * 2
+
+
+def test_a_model_without_prototypes_can_be_trained(tmp_path: Path) -> None:
+    model = ProMotionConfig.size("nano", prototypes=0, denoiser_blocks=0)
+    train(config_of(model=model, stages=(stage_of(),)), tmp_path)
+    assert "usage_entropy" not in log_of(tmp_path)[0]
+
+
+def test_a_step_sees_the_same_whoever_asks_and_each_process_its_own() -> None:
+    config = config_of()
+    first, again = StepBatches(config), StepBatches(config)
+    again[0]
+    assert torch.equal(first[3].image1, again[3].image1)
+    ranks = [StepBatches(config, rank=rank, processes=2)[3] for rank in range(2)]
+    assert ranks[0].image1.shape == ranks[1].image1.shape
+    assert not torch.equal(ranks[0].image1, ranks[1].image1)
+    assert len(first) == 8
+
+
+def test_a_scene_is_used_again_and_varied_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[int] = []
+    monkeypatch.setattr("promotion.training._batches.POOL", 4)
+    batches = StepBatches(config_of(stages=(stage_of(sizes=((24, 32),)),)))
+    from promotion.training import _batches
+
+    scene = _batches._scene.__wrapped__
+
+    def counted(config: SceneConfig, seed: int) -> Any:
+        rendered.append(seed)
+        return scene(config, seed)
+
+    monkeypatch.setattr(_batches, "_scene", counted)
+    seen = [batches[step].image1 for step in range(4)]
+    assert rendered == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_folders_are_drawn_from_as_often_as_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = StepBatches(config_of())._source(stage_of(), 0, torch.Generator())
+    marked = replace(sample, depth=torch.full_like(sample.depth, -1))
+    monkeypatch.setattr("promotion.training._batches.open_folder", lambda _: [marked])
+    stage = stage_of(folders=(tmp_path,))
+    batches = StepBatches(config_of(stages=(stage,)))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [batches._source(stage, 0, generator) is marked for _ in range(100)]
+    assert 30 < sum(drawn) < 70
+
+
+def test_rates_rise_and_fall_once_in_each_stage() -> None:
+    stages = (stage_of(steps=100, learning_rate=1.0), stage_of(steps=100, learning_rate=0.5))
+    config = config_of(stages=stages)
+    rates = [rate(config, step) for step in range(200)]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert [max(rates[:100]), max(rates[100:])] == pytest.approx([1, 0.5])
+    assert rates.index(max(rates)) == 5
+    assert rates[99] < 0.02
+    assert rates[99] < rates[105]
+    assert rate(config, 200) == rates[199]
+    with pytest.raises(IndexError):
+        config.stage_at(200)
+
+
+def test_the_average_follows_the_weights() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(0.0)
+        average = WeightAverage(layer, 0.5)
+        expected: list[Tensor] = [layer.weight.clone()]
+        for value in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0):
+            layer.weight.fill_(value)
+            average.update()
+            step = len(expected)
+            decay = min(0.5, (1 + step) / (10 + step))
+            expected.append(decay * expected[-1] + (1 - decay) * layer.weight)
+    torch.testing.assert_close(average.weights()["weight"], expected[-1])
+    other = WeightAverage(torch.nn.Linear(1, 1, bias=False), 0.5)
+    other.load_state_dict(average.state_dict())
+    assert other.steps == 12
+    assert torch.equal(other.averages["weight"], average.averages["weight"])

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from promotion import ProMotionConfig
+from promotion.training import StageConfig, read_training_config
+from tokenseek_common import InputError
+
+STAGE = {"name": "flow", "steps": 10}
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "training.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_a_file_is_read_into_typed_settings(tmp_path: Path) -> None:
+    stage = STAGE | {"tasks": ["flow"], "sizes": [[64, 96]], "scenes": {"motion": 0.1}}
+    content = {"model": {"size": "nano", "prototypes": 4}, "stages": [stage], "clip": 2}
+    config = read_training_config(write(tmp_path, content))
+    assert config.model == ProMotionConfig.size("nano", prototypes=4)
+    (read,) = config.stages
+    assert (read.tasks, read.sizes, read.scenes.motion) == (("flow",), ((64, 96),), 0.1)
+    assert (config.clip, config.steps) == (2.0, 10)
+
+
+def test_all_but_the_stages_has_a_default(tmp_path: Path) -> None:
+    assert read_training_config(write(tmp_path, {"stages": [STAGE]})).model == ProMotionConfig()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"stages": [STAGE], "lr": 1}, "lr in config (PATH) cannot be used: Unexpected keyword"),
+        ({}, "stages in config (PATH) cannot be used: Field required"),
+        (
+            {"stages": [STAGE | {"steps": "many"}]},
+            "stages.0.steps in config (PATH) cannot be used: Input should be a valid integer",
+        ),
+        (
+            {"stages": [STAGE], "loss": {"margin": -1}},
+            "loss in config (PATH) cannot be used: margin (-1.0) must be at least 0; 0 switches it",
+        ),
+        ({"stages": [STAGE], "model": {"size": "huge"}}, "size (huge) must be one of nano, tiny"),
+        ([1], "everything in config (PATH) cannot be used: Input should be a dictionary"),
+        ("a: [", "config (PATH) must be YAML; while parsing a flow node"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, content: Any, said: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(InputError) as error:
+        read_training_config(path)
+    assert str(error.value).startswith(said.replace("PATH", str(path)))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_training_config(tmp_path / "absent.yaml")
+    assert str(error.value) == (
+        f"config ({tmp_path / 'absent.yaml'}) must be a readable file; check the path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 0}, "steps (0) must be at least 1; raise it"),
+        ({"sizes": ((60, 96),)}, "sizes (60 x 96) must be multiples of 8; choose the nearest"),
+        ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0; 4e-4 is usual"),
+    ],
+)
+def test_stages_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        StageConfig(**STAGE | changes)  # type: ignore[arg-type]
+    assert str(error.value) == said
