@@ -42,9 +42,11 @@ class Package(NamedTuple):
         return Path("packages", self.folder, "pyproject.toml")
 
     @property
-    def benchmark(self) -> Path:
-        """What `nox -s bench` runs, where it exists."""
-        return Path("benchmarks", self.module, "run.py")
+    def benchmarks(self) -> list[Path]:
+        """What `nox -s bench` runs, in this order, of what there is."""
+        names = ("run.py", "estimate.py", "study.py", "study_report.py")
+        scripts = [Path("benchmarks", self.module, name) for name in names]
+        return [script for script in scripts if script.exists()]
 
 
 PACKAGES = {
@@ -60,7 +62,7 @@ PACKAGES = {
     "mept": Package("mept", "mept", extras="", coverage=100),
     "promotion-flow": Package("promotion", "promotion", extras="", coverage=99),
 }
-BENCHMARKED = [name for name, package in PACKAGES.items() if package.benchmark.exists()]
+BENCHMARKED = [name for name, package in PACKAGES.items() if package.benchmarks]
 
 # Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.
 each_package = nox.parametrize("distribution", list(PACKAGES), ids=list(PACKAGES))
@@ -154,9 +156,12 @@ def matrix(session: nox.Session) -> None:
 @nox.session(default=False, requires=["build"])
 @each_benchmark
 def bench(session: nox.Session, distribution: str) -> None:
-    """Run one package's benchmarks; arguments after -- are theirs."""
+    """Run one package's benchmarks; arguments after -- are the first script's."""
     install(session, [distribution], *PACKAGES[distribution].apart, *pins(session))
-    session.run("python", str(PACKAGES[distribution].benchmark), *session.posargs)
+    first, *others = PACKAGES[distribution].benchmarks
+    session.run("python", str(first), *session.posargs)
+    for script in others:
+        session.run("python", str(script))
 
 
 @nox.session(default=False, requires=["build"])

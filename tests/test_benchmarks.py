@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import runpy
 from typing import Any
 
@@ -26,6 +27,13 @@ def test_the_tables_in_the_readmes_are_those_of_the_recorded_results() -> None:
 def test_recorded_shares_are_within_their_limits() -> None:
     bench = run_of("tokenseek_core")
     assert bench["above_limits"](bench["recorded"]()) == []
+
+
+def test_the_estimate_is_within_its_limits() -> None:
+    estimate = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/estimate.py"))
+    record = json.loads(estimate["RESULT"].read_text(encoding="utf-8"))
+    assert record["limits"] == estimate["LIMITS"]
+    assert estimate["above_limits"](record) == []
 
 
 def test_the_study_shows_its_records_and_its_rule_gives_the_default(

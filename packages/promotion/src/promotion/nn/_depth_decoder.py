@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from promotion.nn._encoder import STRIDE
-from promotion.nn._gru import ConvGRU
-from promotion.nn._upsample import convex_upsample
+from promotion.nn._gru import ConvGRU, correction
+from promotion.nn._upsample import ConvexUpsampler
 
 NEAREST, FARTHEST = 0.1, 100.0
 """Metres between which every depth lies."""
@@ -35,14 +34,8 @@ class DepthDecoder(nn.Module):
         self.motion = nn.Conv2d(hidden + 2, hidden, 1)
         self.logit = nn.Conv2d(1, hidden, 3, padding=1)
         self.gru = ConvGRU(hidden, hidden, channels + hidden)
-        self.delta = nn.Sequential(
-            nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 1, 3, padding=1)
-        )
-        self.weights = nn.Sequential(
-            nn.Conv2d(hidden, 2 * hidden, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * hidden, 9 * STRIDE**2, 1),
-        )
+        self.delta = correction(hidden, 1)
+        self.enlarge = ConvexUpsampler(hidden)
 
     def forward(
         self,
@@ -81,5 +74,5 @@ class DepthDecoder(nn.Module):
         self, logit: Float[Tensor, "b 1 h w"], state: Float[Tensor, "b s h w"]
     ) -> Float[Tensor, "b i j"]:
         """Refined logits to metres at full size."""
-        share = convex_upsample(logit, 0.25 * self.weights(state), STRIDE).sigmoid()[:, 0]
+        share: Tensor = self.enlarge(logit, state).sigmoid()[:, 0]
         return 1 / (1 / FARTHEST + (1 / NEAREST - 1 / FARTHEST) * share)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from promotion.nn._correlation import correlation
 from promotion.nn._encoder import STRIDE
-from promotion.nn._gru import ConvGRU
+from promotion.nn._gru import ConvGRU, correction
 from promotion.nn._matching import GlobalMatching, grid
-from promotion.nn._upsample import convex_upsample
+from promotion.nn._upsample import ConvexUpsampler
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,8 @@ class FlowDecoder(nn.Module):
         self.moved = nn.Conv2d(2, 32, 3, padding=1)
         self.motion = nn.Conv2d(64 + 32, hidden - 2, 3, padding=1)
         self.gru = ConvGRU(hidden, hidden, channels)
-        self.delta = nn.Sequential(
-            nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 2, 3, padding=1)
-        )
-        self.weights = nn.Sequential(
-            nn.Conv2d(hidden, 2 * hidden, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * hidden, 9 * STRIDE**2, 1),
-        )
+        self.delta = correction(hidden, 2)
+        self.enlarge = ConvexUpsampler(hidden)
 
     def forward(
         self,
@@ -109,4 +103,5 @@ class FlowDecoder(nn.Module):
         self, flow: Float[Tensor, "b 2 h w"], state: Float[Tensor, "b s h w"]
     ) -> Float[Tensor, "b 2 i j"]:
         """Flow in cells to flow in pixels at full size."""
-        return STRIDE * convex_upsample(flow, 0.25 * self.weights(state), STRIDE)
+        pixels: Tensor = STRIDE * self.enlarge(flow, state)
+        return pixels

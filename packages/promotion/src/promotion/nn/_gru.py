@@ -1,10 +1,19 @@
-"""Convolutional gated recurrent unit whose context is the same at every step."""
+"""Convolutional gated recurrent unit with one context for all steps, and what reads its state."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+def correction(hidden: int, channels: int) -> nn.Sequential:
+    """Layers that read a correction of some channels from a state."""
+    return nn.Sequential(
+        nn.Conv2d(hidden, hidden, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, channels, 3, padding=1),
+    )
 
 
 class ConvGRU(nn.Module):
