@@ -160,3 +160,44 @@ def test_unknown_sizes_and_fields_are_refused() -> None:
     with pytest.raises(InputError, match=r"^layers must be a field of the model's config; choose"):
         ProMotionConfig.size("nano", layers=3)
     assert set(get_args(SizeName)) == {"nano", "tiny", "base", "large"}
+
+
+def test_weights_come_back_whole_and_silently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ProMotion(ProMotionConfig.size("nano"))
+    model.save_pretrained(tmp_path)
+    loaded = ProMotion.from_pretrained(tmp_path)
+    assert not loaded.training
+    assert loaded.config == model.config
+    found = loaded.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
+    assert capsys.readouterr().out == ""
+
+
+def test_weights_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError) as error:
+        ProMotion.from_pretrained("some/absent-model", local_files_only=True)
+    assert str(error.value) == (
+        "weights (some/absent-model) must be a folder, or the id of a model on the hub that can "
+        "be reached; check the name"
+    )
+    with pytest.raises(InputError, match=r"^weights \(no/such/place\) must be a folder, or "):
+        ProMotion.from_pretrained("no/such/place")
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    ProMotion(ProMotionConfig.size("nano")).save_pretrained(tmp_path)
+    with pytest.raises(InputError) as error:
+        ProMotion.from_pretrained(tmp_path, config=ProMotionConfig.size("nano", channels=64))
+    assert str(error.value) == (
+        f"weights ({tmp_path}) must fit the model; load them without a config of your own, "
+        "or train anew"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"chanels": 8}'])
+def test_a_folder_without_weights_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"must be a folder with config.json and model.safetens"):
+        ProMotion.from_pretrained(tmp_path)

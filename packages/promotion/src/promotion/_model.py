@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from promotion._config import ProMotionConfig
 from promotion._motion import Motion
 from promotion._pictures import Picture, as_picture
+from promotion._pretrained import SHIPPED, load_pretrained
 from promotion.nn import (
     STRIDE,
     DepthDecoder,
@@ -206,6 +208,32 @@ class ProMotion(
             )
         finally:
             self.train(training)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None = None,
+        *,
+        config: ProMotionConfig | None = None,
+        **options: Any,
+    ) -> ProMotion:
+        """Load weights, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: A folder that `save_pretrained` wrote, or a hub id; None
+                loads the weights that the package carries, of the size "tiny".
+            config: In place of the one that lies beside the weights; it must have their shapes.
+            options: Of `huggingface_hub.snapshot_download`, such as `revision` and `token`.
+
+        Raises:
+            InputError: There are no such weights, or they do not fit the config.
+
+        Example:
+            >>> ProMotion.from_pretrained().config.channels
+            64
+        """
+        source = pretrained_model_name_or_path or SHIPPED
+        return load_pretrained(cls, str(source), config, **options)
 
     def extract(self, pictures: Float[Tensor, "p 3 h w"]) -> Features:
         """Encode, denoise, and synchronise with the prototypes."""

@@ -176,13 +176,14 @@ def test_a_scene_is_used_again_and_varied_each_time(monkeypatch: pytest.MonkeyPa
 def test_folders_are_drawn_from_as_often_as_scenes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = StepBatches(config_of())._source(stage_of(), 0, torch.Generator())
+    scenes = SceneConfig(height=32, width=40)
+    sample = StepBatches(config_of())._source(stage_of(), 0, scenes, torch.Generator())
     marked = replace(sample, depth=torch.full_like(sample.depth, -1))
     monkeypatch.setattr("promotion.training._batches.open_folder", lambda _: [marked])
     stage = stage_of(folders=(tmp_path,))
     batches = StepBatches(config_of(stages=(stage,)))
     generator = torch.Generator().manual_seed(0)
-    drawn = [batches._source(stage, 0, generator) is marked for _ in range(100)]
+    drawn = [batches._source(stage, 0, scenes, generator) is marked for _ in range(100)]
     assert 30 < sum(drawn) < 70
 
 

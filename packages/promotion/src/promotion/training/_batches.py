@@ -45,32 +45,36 @@ class StepBatches(Dataset[Sample]):
     def __getitem__(self, step: int) -> Sample:
         """Draw the pictures of a step and vary them."""
         stage, _ = self.config.stage_at(step)
-        everywhere = generator_of(self.config.seed, step)
-        height, width = stage.sizes[_draw(len(stage.sizes), everywhere)]
+        first = step * self.processes * stage.batch_size
+        # A scene that is used again keeps its size, so that it need not be rendered again.
+        height, width = stage.sizes[_draw(len(stage.sizes), generator_of(self._seed(first)))]
         here = generator_of(self.config.seed, step, self.rank)
-        first = (step * self.processes + self.rank) * stage.batch_size
         samples = []
-        for number in range(first, first + stage.batch_size):
-            sample = self._source(stage, number, here)
+        for place in range(stage.batch_size):
+            seed = self._seed(first + self.rank * stage.batch_size + place)
+            sample = self._source(stage, seed, scenes_of(stage, height, width), here)
             samples.append(self.augment(sample, height, width, here))
         return Sample.stack(samples)
 
-    def _source(self, stage: StageConfig, number: int, generator: torch.Generator) -> Sample:
+    def _seed(self, number: int) -> int:
+        """Which scene the training's sample of this number is: pools are gone through in turn."""
+        pool, within = divmod(number, POOL * self.config.reuse)
+        return self.config.seed * MOST_SCENES + pool * POOL + within % POOL
+
+    def _source(
+        self, stage: StageConfig, seed: int, scenes: SceneConfig, generator: torch.Generator
+    ) -> Sample:
         """A scene, or as often something from each of the stage's folders."""
         choice = _draw(1 + len(stage.folders), generator)
         if choice:
             folder = open_folder(stage.folders[choice - 1])
             return folder[_draw(len(folder), generator)]
-        turn, within = divmod(number, POOL * self.config.reuse)
-        seed = self.config.seed * MOST_SCENES + turn * POOL + within % POOL
-        return _scene(scenes_of(stage, margin=MARGIN), seed)
+        return _scene(scenes, seed)
 
 
-def scenes_of(stage: StageConfig, *, margin: float = 1.0) -> SceneConfig:
-    """A stage's scenes, at the size of its largest pictures and a margin."""
-    height = max(height for height, _ in stage.sizes)
-    width = max(width for _, width in stage.sizes)
-    return replace(stage.scenes, height=round(margin * height), width=round(margin * width))
+def scenes_of(stage: StageConfig, height: int, width: int) -> SceneConfig:
+    """A stage's scenes, larger than what is cropped from them."""
+    return replace(stage.scenes, height=round(MARGIN * height), width=round(MARGIN * width))
 
 
 def generator_of(*numbers: int) -> torch.Generator:

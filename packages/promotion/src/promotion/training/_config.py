@@ -42,10 +42,10 @@ class StageConfig:
     """Pairs of a step, on each process."""
 
     sizes: tuple[tuple[int, int], ...] = ((96, 128),)
-    """Height and width; each step draws one. Multiples of 8."""
+    """Height and width; each step draws one, evaluations take the tallest. Multiples of 8."""
 
     scenes: SceneConfig = field(default_factory=SceneConfig)
-    """What the rendered scenes are like; their size is that of the largest in `sizes`, enlarged."""
+    """What the rendered scenes are like; they are somewhat larger than what is cropped from them."""
 
     folders: tuple[Path, ...] = ()
     """Data sets on disk, drawn from as often as from the scenes."""

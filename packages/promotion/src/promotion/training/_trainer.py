@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from promotion._losses import losses
 from promotion._model import ProMotion
 from promotion.datasets import Sample
 from promotion.training._average import WeightAverage
-from promotion.training._batches import StepBatches, scenes_of, seed_of
+from promotion.training._batches import StepBatches, seed_of
 from promotion.training._checkpoints import checkpoints, save_checkpoint, step_of
 from promotion.training._config import StageConfig, TrainingConfig
 from promotion.training._evaluate import evaluate_scenes
@@ -166,7 +166,9 @@ class Trainer:
         stage, _ = self.config.stage_at(self.step - 1)
         model = self.averaged()
         if self.accelerator.is_main_process:
-            self._log(evaluate_scenes(model, scenes_of(stage), self.config.held_out))
+            height, width = max(stage.sizes)
+            scenes = replace(stage.scenes, height=height, width=width)
+            self._log(evaluate_scenes(model, scenes, self.config.held_out))
         self.accelerator.wait_for_everyone()
 
     def _log(self, figures: dict[str, float]) -> None:
