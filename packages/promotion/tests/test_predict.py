@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from promotion import ProMotion, ProMotionConfig
 from promotion._pictures import Picture, as_picture
-from promotion._predict import coarse_start, consistency, scales
+from promotion._predict import coarse_start, consistency, views
 from promotion.io import write_image
 from tokenseek_common import InputError
 
@@ -44,7 +45,8 @@ def test_one_picture_has_depth_alone() -> None:
     assert (motion.flow, motion.confidence, motion.occlusion) == (None, None, None)
 
 
-def test_pictures_of_whole_cells_are_seen_as_by_the_network() -> None:
+def test_the_first_view_is_seen_as_by_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promotion._predict.views", lambda *_: [1.0])
     model = nano().eval()
     first, second = pair_of(32, 40)
     with torch.no_grad():
@@ -56,6 +58,21 @@ def test_pictures_of_whole_cells_are_seen_as_by_the_network() -> None:
     assert output.assignments is not None
     assert motion.assignments is not None
     assert torch.equal(motion.assignments[::8, ::8], output.assignments[0])
+
+
+def test_depth_is_that_of_the_first_view_and_flow_that_of_the_last() -> None:
+    model = nano().eval()
+    pair = pair_of(40, 144)
+    twice = F.interpolate(pair, (80, 288), mode="bilinear")
+    with torch.no_grad():
+        once = model(pair[:1], pair[1:], iterations=2)
+        larger = F.interpolate(2 * once.flows[0], (80, 288), mode="bilinear")
+        finer = model(twice[:1], twice[1:], iterations=2, start=F.avg_pool2d(larger / 8, 8))
+    motion = model.predict(*pair, iterations=2)
+    assert motion.flow is not None
+    torch.testing.assert_close(motion.depth, once.depths[0][0], rtol=1e-4, atol=1e-4)
+    flow = F.interpolate(finer.flows[0] / 2, (40, 144), mode="bilinear", antialias=True)
+    torch.testing.assert_close(motion.flow, flow[0], rtol=1e-3, atol=1e-3)
 
 
 def test_the_model_keeps_its_mode_and_takes_no_gradient() -> None:
@@ -70,10 +87,14 @@ def test_without_prototypes_there_are_no_assignments() -> None:
     assert model.predict(*pair_of(16, 16)).assignments is None
 
 
-def test_large_pictures_are_seen_reduced_first() -> None:
-    assert scales(100, 256) == [1]
-    assert scales(257, 100) == [0.5, 1]
-    assert scales(1080, 1920) == [0.125, 0.25, 0.5, 1]
+def test_views_begin_near_the_trained_size_and_double() -> None:
+    assert views(64, 96) == [
+        2,
+    ]
+    assert views(128, 100) == [2]
+    assert views(192, 256) == [1, 2]
+    assert views(257, 100) == [0.5, 1, 2]
+    assert views(1080, 1920) == [0.125, 0.25, 0.5, 1]
 
 
 def test_a_start_is_the_reduced_flow_in_cells_of_the_next_scale() -> None:

@@ -1,8 +1,10 @@
-"""From pictures of any size to motion and depth: padding, scales, consistency.
+"""From pictures of any size to motion and depth: views, padding, consistency.
 
-The network looks for correspondences within a window and was trained on small pictures. So a large
-picture is first seen reduced; the flow found there is where the search at full size begins.
-Shapes: `h w` pixels of the pictures, `i j` those of a scale.
+The network looks for correspondences within a window, has cells of `STRIDE` pixels, and was trained
+on pictures of about `TRAINED_SIDE` pixels. So pictures are seen in several views: first at that
+size, where depth is found too, then larger and larger, each search beginning where the one before
+ended. Small pictures are seen enlarged, since a cell of them would hide too much.
+Shapes: `h w` pixels of the pictures, `i j` those of a view.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from promotion.nn import STRIDE, DecodedFlow
 from promotion.nn._matching import grid
 
 TRAINED_SIDE = 256
-"""Pixels of the longer side up to which pictures are matched without a reduced view before."""
+"""Pixels of the longer side that the first view has at most, and more than half of."""
+
+FINEST_SIDE = 512
+"""Pixels of the longer side up to which the last view is twice as large as the pictures."""
 
 
 @torch.no_grad()
@@ -36,61 +41,85 @@ def predict(
 ) -> Motion:
     """Run a model in evaluation mode on one or two pictures of any size."""
     height, width = image1.shape[-2:]
+    first_view, *larger = views(height, width)
     if image2 is None:
-        found = model.extract(pad(image1[None]))
-        depth = model.depth(found.features, None)[-1][0]
+        seen = resized(image1[None], first_view)
+        found = model.extract(pad(seen))
+        depth = model.depth(found.features, None)[-1][:, None]
         return Motion(
-            None, depth[:height, :width], None, None, per_pixel(found.assignments, height, width)
+            None,
+            fitted(cut(depth, seen), height, width)[0, 0],
+            None,
+            None,
+            per_pixel(found.assignments, seen.shape[-2:], height, width),
         )
-    flows, found, decoded = there_and_back(model, torch.stack([image1, image2]), iterations)
+    pair = torch.stack([image1, image2])
+    seen = resized(pair, first_view)
+    flows, found, decoded = at_view(model, seen, iterations, None)
     motion = torch.cat([decoded.state[:1], decoded.coarse[:1]], 1)
-    depth = model.depth(found.features[:1], motion)[-1][0]
+    depth = model.depth(found.features[:1], motion)[-1][:, None]
+    depth = fitted(cut(depth, seen), height, width)[0, 0]
+    for view in larger:
+        seen = resized(pair, view)
+        flows, found, _ = at_view(model, seen, iterations, flows)
+    flows = fitted_flow(flows, height, width)
     confidence = consistency(*flows)
     return Motion(
         flows[0],
-        depth[:height, :width],
+        depth,
         confidence,
         confidence < math.exp(-1),
-        per_pixel(found.assignments, height, width),
+        per_pixel(found.assignments, seen.shape[-2:], height, width),
     )
 
 
-def there_and_back(
-    model: ProMotion, pair: Float[Tensor, "2 3 h w"], iterations: int
-) -> tuple[Float[Tensor, "2 2 h w"], Features, DecodedFlow]:
-    """Flow from each picture to the other, and what the decoders know at full size."""
-    *smaller, _ = scales(*pair.shape[-2:])
-    start = None
-    for scale in smaller:
-        start, _, _ = at_scale(model, reduced(pair, scale), iterations, start)
-    return at_scale(model, pair, iterations, start)
-
-
-def at_scale(
+def at_view(
     model: ProMotion,
     pair: Float[Tensor, "2 3 i j"],
     iterations: int,
-    start: Float[Tensor, "2 2 y x"] | None,
+    before: Float[Tensor, "2 2 y x"] | None,
 ) -> tuple[Float[Tensor, "2 2 i j"], Features, DecodedFlow]:
-    """The same of one view, from the flow of a smaller one on."""
-    padded = pad(pair)
-    if start is not None:
-        start = coarse_start(start, pair.shape[-2:], padded.shape[-2:])
+    """Flow from each picture to the other in one view, from that of a smaller one on."""
+    padded, start = pad(pair), None
+    if before is not None:
+        start = coarse_start(before, pair.shape[-2:], padded.shape[-2:])
     found = model.extract(padded)
     decoded = model.flow(found.features, found.features.flip(0), iterations=iterations, start=start)
-    return decoded.flows[-1][..., : pair.shape[-2], : pair.shape[-1]], found, decoded
+    return cut(decoded.flows[-1], pair), found, decoded
 
 
-def scales(height: int, width: int) -> list[float]:
-    """Reductions by halves, the smallest view first; the last is the picture itself."""
-    halvings = max(0, math.ceil(math.log2(max(height, width) / TRAINED_SIDE)))
-    return [2.0**-halving for halving in range(halvings, -1, -1)]
+def views(height: int, width: int) -> list[float]:
+    """Sizes at which pictures are seen, as factors: the first fits the training, each doubles."""
+    longer = max(height, width)
+    first = math.floor(math.log2(TRAINED_SIDE / longer))
+    last = max(first, 1 if longer <= FINEST_SIDE else 0)
+    return [2.0**power for power in range(first, last + 1)]
 
 
-def reduced(pair: Float[Tensor, "p 3 h w"], scale: float) -> Float[Tensor, "p 3 i j"]:
-    """A smaller view, without aliasing."""
-    size = [max(SMALLEST_SIDE, round(scale * side)) for side in pair.shape[-2:]]
-    return F.interpolate(pair, size, mode="bilinear", antialias=True)
+def resized(pair: Float[Tensor, "p 3 h w"], factor: float) -> Float[Tensor, "p 3 i j"]:
+    """A smaller or larger view, without aliasing."""
+    height, width = (max(SMALLEST_SIDE, round(factor * side)) for side in pair.shape[-2:])
+    return fitted(pair, height, width)
+
+
+def fitted(maps: Float[Tensor, "p c i j"], height: int, width: int) -> Float[Tensor, "p c h w"]:
+    """The same at a size."""
+    if tuple(maps.shape[-2:]) == (height, width):
+        return maps
+    return F.interpolate(maps, (height, width), mode="bilinear", antialias=True)
+
+
+def fitted_flow(
+    flow: Float[Tensor, "p 2 i j"], height: int, width: int
+) -> Float[Tensor, "p 2 h w"]:
+    """The same of flow, in pixels of that size."""
+    factors = flow.new_tensor([width / flow.shape[-1], height / flow.shape[-2]])
+    return fitted(flow, height, width) * factors[:, None, None]
+
+
+def cut(maps: Float[Tensor, "p c y x"], pictures: Float[Tensor, "q 3 i j"]) -> Tensor:
+    """Without what `pad` added."""
+    return maps[..., : pictures.shape[-2], : pictures.shape[-1]]
 
 
 def pad(pictures: Float[Tensor, "p 3 h w"]) -> Float[Tensor, "p 3 i j"]:
@@ -102,10 +131,9 @@ def pad(pictures: Float[Tensor, "p 3 h w"]) -> Float[Tensor, "p 3 i j"]:
 def coarse_start(
     flow: Float[Tensor, "p 2 y x"], size: Sequence[int], padded: Sequence[int]
 ) -> Float[Tensor, "p 2 i j"]:
-    """Flow of a reduced view as a start at the next scale, in its cells, padding included."""
+    """Flow of a smaller view as a start in the next one, in its cells, padding included."""
     height, width = size
-    scale = flow.new_tensor([width / flow.shape[-1], height / flow.shape[-2]]) / STRIDE
-    whole = F.interpolate(flow, (height, width), mode="bilinear") * scale[:, None, None]
+    whole = fitted_flow(flow, height, width) / STRIDE
     whole = F.pad(whole, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
     return F.avg_pool2d(whole, STRIDE)
 
@@ -121,10 +149,13 @@ def consistency(flow: Float[Tensor, "2 h w"], back: Float[Tensor, "2 h w"]) -> F
 
 
 def per_pixel(
-    assignments: Int[Tensor, "p i j"] | None, height: int, width: int
+    assignments: Int[Tensor, "p i j"] | None, view: Sequence[int], height: int, width: int
 ) -> Int[Tensor, "h w"] | None:
-    """The assignment of each pixel's cell, in the first picture."""
+    """The assignment of the cell that each pixel of the first picture lies in, in a view of it."""
     if assignments is None:
         return None
-    pixels = assignments[0].repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)
-    return pixels[:height, :width]
+    rows, columns = (
+        ((torch.arange(side, device=assignments.device) + 0.5) * seen / side / STRIDE).long()
+        for side, seen in zip((height, width), view, strict=True)
+    )
+    return assignments[0][rows[:, None], columns]

@@ -48,11 +48,11 @@ def test_equals_a_softmax_over_each_window(
     torch.testing.assert_close(match(first, second), torch.stack(expected), rtol=1e-10, atol=1e-12)
 
 
-def test_rows_taken_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matching_in_smaller_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = features_of(5, 6)
     match = GlobalMatching(2).double()
     whole = match(first, second)
-    monkeypatch.setattr(module, "CHUNK", 200)
+    monkeypatch.setattr(module, "BLOCK", 2)
     torch.testing.assert_close(match(first, second), whole, rtol=1e-12, atol=1e-13)
 
 

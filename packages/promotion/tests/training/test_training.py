@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from promotion import ProMotion, ProMotionConfig
+from promotion._model import TaskName
 from promotion.scenes import SceneConfig
 from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._average import WeightAverage
 from promotion.training._batches import StepBatches
 from promotion.training._checkpoints import checkpoints
 from promotion.training._schedule import rate
+from promotion.training._start import leaves_unused
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 
@@ -95,7 +97,8 @@ def test_a_run_that_was_asked_to_end_goes_on_as_if_it_had_not(
     with pytest.raises(RunError) as error:
         train(config, tmp_path / "cut")
     assert str(error.value) == (
-        f"training was asked to end at step 5 of 8; train in {tmp_path / 'cut'} again to go on"
+        "training was asked to end at step 5 of 8, and has saved itself; go on with the same "
+        f"config, --output {tmp_path / 'cut'} and --resume"
     )
     assert signal.getsignal(signal.SIGTERM) == before
     monkeypatch.setattr(Trainer, "_take_step", taken)
@@ -136,6 +139,22 @@ def test_prototypes_are_held_still_at_the_begin_of_a_stage(
     monkeypatch.setattr(Trainer, "_take_step", watched)
     train(config_of(stages=(stage_of(), stage_of(frozen_memory=0.5))), tmp_path)
     assert frozen == [False] * 4 + [True] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize("em_steps", [0, 1])
+@pytest.mark.parametrize("tasks", [("flow",), ("flow", "depth")])
+def test_it_is_known_which_steps_leave_parameters_unused(
+    tmp_path: Path, tasks: tuple[TaskName, ...], em_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(
+        model=ProMotionConfig.size("nano", em_steps=em_steps),
+        stages=(stage_of(steps=1, tasks=tasks),),
+    )
+    trainer = Trainer(config, tmp_path, Console(quiet=True))
+    monkeypatch.setattr(trainer.optimizer, "zero_grad", lambda: None)
+    trainer.run()
+    unused = any(parameter.grad is None for parameter in trainer.bare.parameters())
+    assert unused == leaves_unused(config) == (em_steps == 0 or tasks == ("flow",))
 
 
 def test_a_model_without_prototypes_can_be_trained(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class CommonOptions:
     seed: int = 0
     """Seed of everything random."""
 
-    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", aliases=("-o",))] = None
     """Where to write: a new or empty folder. Without it, a new numbered one."""
 
     device: str = "auto"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 TRAINED_CELLS = 320
 """Cells of a typical training picture; the softmax over more of them is sharpened to match."""
 
-CHUNK = 2**24
-"""Products that are held at once."""
+BLOCK = 16
+"""Cells to each side of a block, whose cells are matched together with all that they can reach."""
 
 
 class GlobalMatching(nn.Module):
@@ -39,25 +39,42 @@ class GlobalMatching(nn.Module):
     ) -> Float[Tensor, "b 2 h w"]:
         """The displacement of each cell, in cells (right, down)."""
         d, h, w = first.shape[1:]
-        places = grid(h, w, like=first).flatten(1)  # [2, n]
         reach = min(h, 2 * self.radius + 1) * min(w, 2 * self.radius + 1)
         sharpening = max(1.0, math.log(reach) / math.log(TRAINED_CELLS))
-        rows = first.flatten(2).transpose(1, 2) * (self.temperature * sharpening / math.sqrt(d))
-        columns = second.flatten(2)  # [b, d, n]
-        chunk = max(1, CHUNK // (len(rows) * h * w))
-        matched = []
-        for own, some in zip(places.T.split(chunk), rows.split(chunk, 1), strict=True):
-            logits = some @ columns  # [b, chunk, n]
-            if max(h, w) > self.radius + 1:
-                logits = logits.masked_fill(~self._near(own.T, places), -math.inf)
-            matched.append(logits.softmax(-1) @ places.T)
-        displacement: Tensor = torch.cat(matched, 1).transpose(1, 2) - places
-        matched_cells: Tensor = displacement.unflatten(2, (h, w))
-        return matched_cells
+        first = first * (self.temperature * sharpening / math.sqrt(d))
+        places = grid(h, w, like=first)
+        rows = []
+        for y in range(0, h, BLOCK):
+            blocks = [self._match(first, second, places, y, x) for x in range(0, w, BLOCK)]
+            rows.append(torch.cat(blocks, 3))
+        displacement: Tensor = torch.cat(rows, 2) - places
+        return displacement
 
-    def _near(self, own: Float[Tensor, "2 m"], places: Float[Tensor, "2 n"]) -> Bool[Tensor, "m n"]:
-        distance = (own[:, :, None] - places[:, None, :]).abs().amax(0)
-        return distance <= self.radius
+    def _match(
+        self,
+        first: Float[Tensor, "b d h w"],
+        second: Float[Tensor, "b d h w"],
+        places: Float[Tensor, "2 h w"],
+        y: int,
+        x: int,
+    ) -> Float[Tensor, "b 2 i j"]:
+        """Where the cells of the block at (y, x) are found in the second frame."""
+        block = (..., slice(y, y + BLOCK), slice(x, x + BLOCK))
+        low_y, low_x = max(0, y - self.radius), max(0, x - self.radius)
+        around = (
+            ...,
+            slice(low_y, y + BLOCK + self.radius),
+            slice(low_x, x + BLOCK + self.radius),
+        )
+        own, near = places[block], places[around]
+        within_x = (own[0, 0, :, None] - near[0, 0]).abs() <= self.radius  # [j, v]
+        within_y = (own[1, :, 0, None] - near[1, :, 0]).abs() <= self.radius  # [i, u]
+        within = within_y[:, None, :, None] & within_x[None, :, None, :]  # [i, j, u, v]
+        logits = first[block].flatten(2).transpose(1, 2) @ second[around].flatten(2)
+        logits = logits.masked_fill(~within.flatten(2).flatten(0, 1), -math.inf)
+        found = logits.softmax(-1) @ near.flatten(1).T  # [b, i j, 2]
+        cells: Tensor = found.transpose(1, 2).unflatten(2, own.shape[1:])
+        return cells
 
 
 def grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 h w"]:

@@ -35,7 +35,7 @@ def draw_background(rng: np.random.Generator, painter: Painter, distance: float)
         painter: Draws surfaces.
         distance: Of the wall along the optical axis, in metres.
     """
-    has_floor, has_side = rng.random() < 0.45, rng.random() < 0.25
+    has_floor, has_side = rng.random() < 0.75, rng.random() < 0.25
     lean = rng.normal(0, 0.08 if has_floor else 0.3, 2)
     lean *= min(1.0, _STEEPEST / float(np.linalg.norm(lean)))
     roll = rng.uniform(0, 2 * np.pi) if rng.random() < 0.6 else 0.0

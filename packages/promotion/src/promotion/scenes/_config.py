@@ -33,10 +33,10 @@ class SceneConfig:
     motion: float = 0.05
     """Mean length of the flow over many scenes, as a share of the width; scenes differ much."""
 
-    rigid: float = 0.25
+    rigid: float = 0.35
     """Share of the scenes in which the camera alone moves."""
 
-    stereo: float = 0.15
+    stereo: float = 0.2
     """Share of the scenes in which the camera alone moves, and sideways only."""
 
     clutter: float = 0.12

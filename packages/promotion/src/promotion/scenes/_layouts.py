@@ -7,6 +7,7 @@ haze, by the height of the camera above the floor.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ from promotion.scenes._config import SceneConfig
 from promotion.scenes._objects import Place, draw_object
 from promotion.scenes._painter import Painter
 from promotion.scenes._planes import Plane
+
+_TYPICAL = 5.0  # metres: here an object is as large in the picture as was drawn
+_LARGEST = 0.4  # of the width
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ def draw_layout(config: SceneConfig, rng: np.random.Generator) -> Layout:
     for body in range(1, 1 + count):
         depth = distance * np.exp(rng.uniform(np.log(max(0.1, 0.9 / distance)), np.log(0.85)))
         x, y = rng.uniform(-0.08, 1.08, 2) * (config.width, config.height)
+        share = float(np.exp(rng.uniform(*np.log(sizes))))
         pieces = draw_object(
             rng,
             painter,
             Place(
                 centre=depth * np.linalg.solve(intrinsics, np.array([x, y, 1])),
-                size=float(np.exp(rng.uniform(*np.log(sizes))) * config.width / intrinsics[0, 0])
-                * depth,
-                floor=background.floor if rng.random() < 0.6 else None,
+                size=_size(share, depth) * config.width / intrinsics[0, 0],
+                floor=background.floor if rng.random() < 0.8 else None,
                 thin=bool(rng.random() < thin),
                 body=body,
             ),
@@ -63,6 +67,11 @@ def draw_layout(config: SceneConfig, rng: np.random.Generator) -> Layout:
         planes += pieces
         centres.append(np.mean([piece.pose[:, 2] for piece in pieces], axis=0))
     return Layout(tuple(planes), np.stack(centres), intrinsics)
+
+
+def _size(share: float, depth: float) -> float:
+    """Half of the way from sizes that are equal in the picture to equal ones in the world."""
+    return depth * min(_LARGEST, share * math.sqrt(_TYPICAL / depth))
 
 
 def _draw_intrinsics(config: SceneConfig, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:

@@ -13,6 +13,7 @@ from promotion.scenes._surfaces import Layer, Surface
 from promotion.scenes._textures import PROCEDURAL, SIDE, Pyramid, grey_texture, procedural_texture
 
 _REFERENCE = 8.0  # metres: here a texel is about as large as a pixel of the frame
+_WORLDLY = 0.75  # 0 lets textures look alike at every depth, 1 makes them alike in the world
 _COARSEST = 0.6  # texels in a pixel: below, the texels would be seen
 
 
@@ -39,8 +40,9 @@ class Painter:
             size: How large the piece is, in metres.
         """
         rng = self._rng
-        # half of the way from equal in the picture to equal in the world
-        density = self._focal / np.sqrt(depth * _REFERENCE) * np.exp(rng.normal(0.45, 0.5))
+        # most of the way from equal in the picture to equal in the world
+        nearness = (_REFERENCE / depth) ** _WORLDLY
+        density = self._focal / _REFERENCE * nearness * np.exp(rng.normal(0.45, 0.3))
         density = max(density, _COARSEST * self._focal / depth)
         is_photo = rng.random() < self._photos and len(installed_photos()) > 0
         plain = rng.random() < 0.12

@@ -32,9 +32,9 @@ class Exposure:
     noise: float
 
 
-def draw_air(rng: np.random.Generator) -> Air:
-    """Draw clear air or haze, grey to bluish."""
-    reach = np.exp(rng.uniform(np.log(40), np.log(400)))
+def draw_air(rng: np.random.Generator, distance: float) -> Air:
+    """Draw clear air or haze, grey to bluish, in which something at a distance is still seen."""
+    reach = distance * np.exp(rng.uniform(np.log(0.8), np.log(6)))
     colour = rng.uniform(0.5, 0.95) + rng.uniform(0, 0.12) * np.array([-1, 0, 1])
     return Air(float(reach), np.clip(colour, 0, 1))
 

@@ -63,7 +63,8 @@ def render_scene(config: SceneConfig, seed: int) -> Scene:
     rng = np.random.default_rng(seed)
     drawn = draw_scene(config, rng)
     truth = exact_truth(config, drawn)
-    air, exposures = draw_air(rng), draw_exposures(config, rng)
+    air = draw_air(rng, drawn.layout.planes[0].pose[2, 2])
+    exposures = draw_exposures(config, rng)
     images = [
         picture(config, drawn.layout, seen, air, exposure, rng)
         for seen, exposure in zip((drawn.first, drawn.second), exposures, strict=True)

@@ -45,7 +45,7 @@ class StageConfig:
     """Height and width; each step draws one, evaluations take the tallest. Multiples of 8."""
 
     scenes: SceneConfig = field(default_factory=SceneConfig)
-    """What the rendered scenes are like; they are somewhat larger than what is cropped from them."""
+    """What rendered scenes are like; they are somewhat larger than what is cropped from them."""
 
     folders: tuple[Path, ...] = ()
     """Data sets on disk, drawn from as often as from the scenes."""
@@ -171,3 +171,39 @@ def training_config(content: Any, path: Path) -> TrainingConfig:
         cause = first.get("ctx", {}).get("error")
         said = str(cause) if isinstance(cause, InputError) else first["msg"]
         raise InputError(f"{where} in config ({path}) cannot be used: {said}") from error
+
+
+def write_training_config(config: TrainingConfig, path: Path) -> None:
+    """Write a file from which `read_training_config` reads the same; it is there whole or not."""
+    written = path.with_name(f"{path.name}.new")
+    written.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
+    written.replace(path)
+
+
+def first_difference(
+    ours: TrainingConfig, theirs: TrainingConfig
+) -> tuple[str, object, object] | None:
+    """The first field that two trainings do not share, and both its values; None if none."""
+    first, second = _flat(_plain(ours)), _flat(_plain(theirs))
+    for name in first | second:
+        values = first.get(name, "absent"), second.get(name, "absent")
+        if values[0] != values[1]:
+            return name, *values
+    return None
+
+
+def _plain(config: TrainingConfig) -> dict[str, Any]:
+    """A config as dicts, lists and scalars."""
+    plain: dict[str, Any] = TypeAdapter(TrainingConfig).dump_python(config, mode="json")
+    return plain
+
+
+def _flat(value: Any, name: str = "") -> dict[str, object]:
+    """The scalars within, by dotted names."""
+    entries = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(entries, dict):
+        return {name: value}
+    flat: dict[str, object] = {}
+    for key, entry in entries.items():
+        flat |= _flat(entry, f"{name}.{key}" if name else str(key))
+    return flat

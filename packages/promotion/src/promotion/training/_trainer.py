@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import signal
+import math
 import statistics
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from promotion._losses import losses
+from promotion._losses import Losses, losses
 from promotion._model import ProMotion
 from promotion.datasets import Sample
 from promotion.training._average import WeightAverage
 from promotion.training._batches import StepBatches, seed_of
-from promotion.training._checkpoints import checkpoints, save_checkpoint, step_of
+from promotion.training._checkpoints import (
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    step_of,
+)
 from promotion.training._config import StageConfig, TrainingConfig
+from promotion.training._ending import asked_to_end
 from promotion.training._evaluate import evaluate_scenes
+from promotion.training._log import TrainingLog
+from promotion.training._processes import start_processes
 from promotion.training._schedule import encoder_rate, rate
+from promotion.training._start import (
+    begin_moments,
+    leaves_unused,
+    start_model,
+    start_optimizer,
+    widen_scalars,
+)
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 
@@ -45,28 +58,52 @@ class Trainer:
     Args:
         config: The training.
         folder: Where to write.
-        console: Where to tell how it goes.
+        console: Where the main process tells how it goes.
+        accelerator: The processes; by default those that were started.
+        tensorboard: Write the log's figures as events too.
+
+    Raises:
+        InputError: The processes are not as they must be, or tensorboard is not installed.
     """
 
-    def __init__(self, config: TrainingConfig, folder: Path, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: Path,
+        console: Console,
+        *,
+        accelerator: Accelerator | None = None,
+        tensorboard: bool = False,
+    ) -> None:
         self.config, self.folder, self.console = config, folder, console
-        self.accelerator = Accelerator()
-        torch.manual_seed(config.seed)
-        model = start_model(config)
-        early = [model.encoder, model.denoiser, model.learner]
-        groups = [parameters_of(*early), parameters_of(model.flow, model.depth)]
-        optimizer = torch.optim.AdamW(
-            [{"params": group} for group in groups], lr=1.0, weight_decay=config.weight_decay
+        self.accelerator = accelerator or start_processes()
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(
+            find_unused_parameters=leaves_unused(config)
         )
+        torch.manual_seed(config.seed)
+        self.bare = model = start_model(config)
+        if self.accelerator.is_fsdp2:
+            widen_scalars(model)
+        optimizer = start_optimizer(model, config)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.bare: ProMotion = self.accelerator.unwrap_model(self.model)
         self.schedule = LambdaLR(
             self.optimizer.optimizer,
             [lambda step: encoder_rate(config, step), lambda step: rate(config, step)],
         )
+        if self.accelerator.is_fsdp2:
+            begin_moments(optimizer)
         self.average = WeightAverage(self.bare, config.average)
         self.accelerator.register_for_checkpointing(self.schedule, self.average)
+        self.parts = {
+            "model": model,
+            "optimizer": optimizer,
+            "schedule": self.schedule,
+            "average": self.average,
+        }
         self.step = self._resume()
+        self.log: TrainingLog | None = None
+        if self.accelerator.is_main_process:
+            self.log = TrainingLog(folder, step=self.step, tensorboard=tensorboard)
 
     def run(self) -> ProMotion:
         """Train to the end.
@@ -81,7 +118,8 @@ class Trainer:
         recent: list[dict[str, float]] = []
         self.model.train()
         with (
-            asked_to_end() as ending,
+            self.log or nullcontext(),
+            asked_to_end() as signals,
             self.console.progress("training", total=self.config.steps) as progress,
         ):
             progress.advance(self.step)
@@ -93,23 +131,27 @@ class Trainer:
                     recent.clear()
                 if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
                     self._evaluate()
+                ending = self._agree_to_end(bool(signals))
                 if ending or self.step % self.config.save_every == 0:
-                    save_checkpoint(self.accelerator, self.folder, self.step)
+                    save_checkpoint(self.accelerator, self.parts, self.folder, self.step)
                 if ending:
                     raise RunError(
-                        f"training was asked to end at step {self.step} of {self.config.steps}; "
-                        f"train in {self.folder} again to go on"
+                        f"training was asked to end at step {self.step} of {self.config.steps}, "
+                        "and has saved itself; go on with the same config, "
+                        f"--output {self.folder} and --resume"
                     )
         model = self.averaged()
         if self.accelerator.is_main_process:
             model.save_pretrained(self.folder)
+        self.accelerator.wait_for_everyone()
         return model
 
     def averaged(self) -> ProMotion:
         """A plain model of the averaged weights, in evaluation mode."""
         weights = self.average.weights()  # of all processes together
         model = ProMotion(self.config.model)
-        model.load_state_dict(weights)
+        shapes = model.state_dict()  # in which scalars are scalars again
+        model.load_state_dict({name: weights[name].view_as(shapes[name]) for name in shapes})
         return model.to(self.accelerator.device).eval()
 
     def _take_step(self, batch: Sample) -> dict[str, float]:
@@ -125,21 +167,33 @@ class Trainer:
             moving=(torch.rand(len(batch.image1)) < MOVING).float().to(batch.image1.device),
         )
         found = losses(output, batch, self.config.loss)
-        if not torch.isfinite(found.total):
+        figures = self._mean(found)
+        if not math.isfinite(figures["loss_total"]):
             raise RunError(
-                f"loss ({found.total.item()}) must be finite at step {self.step}; "
+                f"loss ({figures['loss_total']}) must be finite at step {self.step}; "
                 "lower the learning_rate"
             )
-        self.accelerator.backward(found.total)
+        found.total.backward()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.average.update()
         self.step += 1
-        return {
-            f"loss_{part.name}": float(getattr(found, part.name).detach()) for part in fields(found)
-        }
+        return figures
+
+    def _mean(self, found: Losses) -> dict[str, float]:
+        """The mean of each loss over the processes, which is the same on each of them."""
+        names = [part.name for part in fields(found)]
+        stacked = torch.stack([getattr(found, name).detach() for name in names])
+        values = self.accelerator.reduce(stacked, "mean").tolist()
+        return {f"loss_{name}": value for name, value in zip(names, values, strict=True)}
+
+    def _agree_to_end(self, asked: bool) -> bool:
+        """Whether any process was asked to end: all of them must save at the same step."""
+        if asked:
+            self.accelerator.set_trigger()
+        return bool(self.accelerator.check_trigger())
 
     def _batches(self) -> Iterator[Sample]:
         """The batches from this step on."""
@@ -172,47 +226,20 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _log(self, figures: dict[str, float]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        line: dict[str, Any] = {"step": self.step, "cpu_seconds": round(time.process_time(), 1)}
         if self.bare.learner is not None:
-            line["usage_entropy"] = self.bare.learner.memory.usage_entropy()
-        line |= {name: float(f"{value:.5g}") for name, value in figures.items()}
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+            figures = {"usage_entropy": self.bare.learner.memory.usage_entropy()} | figures
+        if self.log is not None:
+            self.log.write(self.step, figures)
 
     def _resume(self) -> int:
         """Go on from the newest whole checkpoint, if there is one."""
         found = checkpoints(self.folder)
         if not found:
             return 0
-        self.accelerator.load_state(str(found[-1]))
+        load_checkpoint(self.accelerator, self.parts, found[-1])
         return step_of(found[-1])
-
-
-def start_model(config: TrainingConfig) -> ProMotion:
-    """A new model, or the one whose weights are to be trained on."""
-    if config.start is None:
-        return ProMotion(config.model)
-    return ProMotion.from_pretrained(config.start, config=config.model)
-
-
-def parameters_of(*parts: torch.nn.Module | None) -> list[torch.nn.Parameter]:
-    """The parameters of the parts that are there."""
-    return [parameter for part in parts if part is not None for parameter in part.parameters()]
 
 
 def means(recent: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each figure over some steps."""
     return {name: statistics.fmean(each[name] for each in recent) for name in recent[0]}
-
-
-@contextmanager
-def asked_to_end() -> Iterator[list[int]]:
-    """A list that SIGTERM, as machines that are taken away send it, makes true."""
-    signals: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,151 @@
+"""`promotion eval`: how far flow and depth are from the truth."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from promotion.cli._eval_figures import DEPTH_ROWS, FLOW_ROWS, Comparison, flat, table
+from promotion.cli._eval_samples import Case, samples_of, scenes_of
+from promotion.cli._model_options import ModelOptions
+from promotion.datasets import open_folder
+from promotion.metrics import Alignment, Crop
+from promotion.metrics._protocol import DepthProtocol
+from promotion.scenes import SceneConfig
+from tokenseek_common import InputError
+from tokenseek_common.cli import Console, check_folder, fresh_folder
+
+ALIGNMENTS = {
+    "raw": Alignment.RAW,
+    "median": Alignment.MEDIAN,
+    "scale-and-shift": Alignment.SCALE_AND_SHIFT,
+}
+CROPS = {"none": Crop.NONE, "eigen": Crop.EIGEN, "garg": Crop.GARG}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(ModelOptions):
+    """Measure flow and depth where the truth is known.
+
+    Takes a data set or held-out procedural scenes, which no training draws. Errors stand beside
+    those of no motion and of a depth that is the same everywhere, fitted to each truth. The folder
+    receives metrics.json, with the figures of all samples together and of each, and metrics.csv,
+    with a line for each sample.
+    """
+
+    dataset: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """A data set, laid out as FlyingChairs, Sintel, KITTI 2015, TUM, 7-Scenes, NYU, Middlebury 2014
+    or what promotion synth writes."""
+
+    scenes: int | None = None
+    """How many held-out scenes, in place of --dataset."""
+
+    look_of_scenes: SceneConfig = field(default_factory=SceneConfig)
+    """What the scenes look like."""
+
+    limit: int | None = None
+    """How many samples of the data set at most, from the first on."""
+
+    alignment: Literal["raw", "median", "scale-and-shift"] = "median"
+    """What is fitted to the true depth of each sample first; raw counts in metres."""
+
+    crop: Literal["none", "eigen", "garg"] = "none"
+    """The part of each frame that depth is measured on; both crops were made for KITTI."""
+
+    max_depth: float = 80
+    """True depth from this on is left out, in metres; 80 is usual outdoors, 10 indoors."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.dataset is None) == (self.scenes is None):
+            raise InputError(
+                f"dataset ({self.dataset}) and scenes ({self.scenes}) must not both be given or "
+                "both be absent; choose --dataset FOLDER or --scenes N"
+            )
+        for name in ("scenes", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} ({value}) must be at least 1; choose another --{name}")
+        self._protocol()
+
+    def _protocol(self) -> DepthProtocol:
+        return DepthProtocol(
+            alignment=ALIGNMENTS[self.alignment],
+            crop=CROPS[self.crop],
+            min_depth=1e-3,
+            max_depth=self.max_depth,
+        )
+
+    def run(self, console: Console) -> None:
+        """Measure sample by sample, tell and write."""
+        check_folder(self.output)
+        cases, count = self._cases()
+        model = self.load()
+        total = Comparison.by(self._protocol())
+        samples = []
+        with console.progress("evaluating", total=count) as progress:
+            for case in cases:
+                image2 = None if case.alone else case.sample.image2
+                measured = Comparison.by(self._protocol())
+                measured.update(case, self.look(model, case.sample.image1, image2))
+                total.merge(measured)
+                samples.append({"sample": case.name, **measured.figures()})
+                progress.advance()
+        figures = total.figures()
+        if figures["flow"] is None and figures["depth"] is None:
+            raise InputError(
+                f"truth ({count} samples) must be known at one pixel at least; choose another data "
+                "set, crop or largest depth"
+            )
+        result = {
+            "weights": self.weights,
+            "dataset": self.dataset,
+            "scenes": self.scenes,
+            "samples": count,
+            **figures,
+        }
+        folder = fresh_folder(self.output, default="promotion-eval")
+        _write(folder, {**result, "per_sample": samples})
+        self._tell(console, figures)
+        console.print(f"the figures of each sample are in {folder}")
+        console.result({**result, "output": folder})
+
+    def _cases(self) -> tuple[Iterator[Case], int]:
+        """The samples, and how many there are."""
+        if self.dataset is None:
+            count = self.scenes or 0
+            return scenes_of(self.look_of_scenes, count), count
+        dataset = open_folder(self.dataset)
+        count = min(len(dataset), self.limit or len(dataset))
+        return samples_of(dataset, self.dataset, count), count
+
+    def _tell(self, console: Console, figures: dict[str, dict[str, Any] | None]) -> None:
+        flow, zero = figures["flow"], figures["zero_flow"]
+        if flow and zero:
+            console.table(
+                "Flow",
+                ["figure", "model", "zero flow"],
+                table(FLOW_ROWS, flow, zero),
+            )
+        depth, constant = figures["depth"], figures["constant_depth"]
+        if depth and constant:
+            console.table(
+                f"Depth, alignment {self.alignment}, crop {self.crop}",
+                ["figure", "model", "constant depth"],
+                table(DEPTH_ROWS, depth, constant),
+            )
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    (folder / "metrics.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    lines = [{"sample": row["sample"], **flat(row)} for row in result["per_sample"]]
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0].keys())
+        writer.writeheader()
+        writer.writerows(lines)

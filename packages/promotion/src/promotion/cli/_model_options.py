@@ -1,0 +1,52 @@
+"""What the commands that look at pictures with a model have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+
+from promotion._model import ProMotion
+from promotion._motion import Motion
+from promotion._pictures import Picture
+from tokenseek_common import InputError
+from tokenseek_common.cli import CommonOptions, resolve_device, resolve_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(CommonOptions):
+    """The options of a command that looks at pictures with a model."""
+
+    weights: str | None = None
+    """A folder with config.json and model.safetensors, or a hub id; by default the weights that
+    come with the package."""
+
+    iterations: int | None = None
+    """Corrections of the flow at each scale; by default as many as the model is made for."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision: auto is float32; the shorter ones compute by autocast, and less exactly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.iterations is not None and self.iterations < 1:
+            raise InputError(
+                f"iterations ({self.iterations}) must be at least 1; choose another --iterations"
+            )
+
+    def load(self) -> ProMotion:
+        """The model, where it is to compute."""
+        device = resolve_device(self.device)
+        return ProMotion.from_pretrained(self.weights).to(device)
+
+    def look(self, model: ProMotion, image1: Picture, image2: Picture | None) -> Motion:
+        """What the model finds, on the CPU."""
+        device = resolve_device(self.device)
+        dtype = torch.float32 if self.dtype == "auto" else resolve_dtype(self.dtype, device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            motion = model.predict(image1, image2, iterations=self.iterations)
+        found: dict[str, Any] = {
+            field.name: getattr(motion, field.name) for field in fields(motion)
+        }
+        return replace(motion, **{n: v.cpu() for n, v in found.items() if v is not None})

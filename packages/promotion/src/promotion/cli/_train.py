@@ -1,0 +1,143 @@
+"""`promotion train`: train a model as a file configures it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from promotion.training import Trainer, TrainingConfig, read_training_config
+from promotion.training._folder import open_training
+from promotion.training._log import check_tensorboard, read_log
+from promotion.training._processes import start_processes
+from tokenseek_common import InputError, RunError
+from tokenseek_common.cli import CommonOptions, Console, DtypeName, resolve_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(CommonOptions):
+    """Train a model as a YAML file says.
+
+    Writes a folder that ProMotion.from_pretrained opens: the averaged weights. training.yaml there
+    says what was trained, log.jsonl how it went; checkpoints stand beside them. A training that was
+    interrupted, by SIGTERM or otherwise, goes on with --resume, to the same result. On several
+    processes it is started by accelerate launch -m promotion.cli train ..., or torchrun; the batch
+    of the file is that of each process.
+    """
+
+    config: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The training, such as configs/promotion-tiny.yaml."""
+
+    resume: bool = False
+    """Go on with the interrupted training in --output."""
+
+    tensorboard: bool = False
+    """Write the figures of the log as events for tensorboard too."""
+
+    seed: int | None = None  # type: ignore[assignment]  # the file has one already
+    """Seed of everything random, in place of the file's."""
+
+    dtype: DtypeName = "auto"
+    """Precision: float32, which auto is too."""
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            super().__post_init__()
+        if self.dtype not in ("auto", "float32"):
+            raise InputError(
+                f"dtype ({self.dtype}) must be float32, in which trainings compute; "
+                "leave out --dtype"
+            )
+
+    def run(self, console: Console) -> None:
+        """Train, on all processes; the main one tells."""
+        device = resolve_device(self.device)
+        if device.index:
+            raise InputError(
+                f"device ({device}) must be the first of its kind; choose --device {device.type} "
+                f"and set CUDA_VISIBLE_DEVICES={device.index}"
+            )
+        state = PartialState(cpu=device.type == "cpu")
+        with told_once(state):
+            accelerator = start_processes()
+            config, folder = from_main(state, self._prepare)
+            own = console if state.is_main_process else Console(quiet=True)
+            started = time.perf_counter()
+            Trainer(
+                config, folder, own, accelerator=accelerator, tensorboard=self.tensorboard
+            ).run()
+        if state.is_main_process:
+            self._tell(console, config, folder, time.perf_counter() - started)
+
+    def _prepare(self) -> tuple[TrainingConfig, Path]:
+        """Read the config and open the folder."""
+        if self.tensorboard:
+            check_tensorboard()
+        config = read_training_config(self.config)
+        if self.seed is not None:
+            config = replace(config, seed=self.seed)
+        return config, open_training(config, self.output, resume=self.resume)
+
+    def _tell(self, console: Console, config: TrainingConfig, folder: Path, seconds: float) -> None:
+        """Print what came of it."""
+        *_, last = (line for line in read_log(folder) if "epe" in line)
+        evaluation = {name: value for name, value in last.items() if name.startswith(FIGURES)}
+        processes = PartialState().num_processes
+        console.print(
+            f"{config.steps} steps, in {seconds:.0f} s on {processes} "
+            f"{'process' if processes == 1 else 'processes'}: weights in {folder}"
+        )
+        console.table(
+            f"On {config.held_out} held-out scenes", ["figure", "value"], list(evaluation.items())
+        )
+        console.result(
+            {
+                "output": folder,
+                "steps": config.steps,
+                "seconds": seconds,
+                "processes": processes,
+                "seed": config.seed,
+                "evaluation": evaluation,
+            }
+        )
+
+
+FIGURES = ("epe", "abs_rel")
+"""How the names of an evaluation's figures begin."""
+
+
+def from_main(state: PartialState, decide: Callable[[], T]) -> T:
+    """What the main process decides, on every process; what it cannot do, too."""
+    outcome: list[Any] = [None]
+    if state.is_main_process:
+        try:
+            outcome[0] = decide()
+        except InputError as error:
+            outcome[0] = error
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], InputError):
+        raise outcome[0]
+    decided: T = outcome[0]
+    return decided
+
+
+@contextmanager
+def told_once(state: PartialState) -> Iterator[None]:
+    """Let the main process alone tell what all of them found, and part from the others."""
+    try:
+        yield
+    except (InputError, RunError) as error:
+        state.destroy_process_group()
+        if state.is_main_process:
+            raise
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    state.destroy_process_group()
