@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,11 @@ def cells(model: ProMotion) -> dict[str, Callable[[], Figures]]:
     """What there is to measure, by the name of its file."""
     found: dict[str, Callable[[], Figures]] = {}
     for height, width in SIZES:
-        found[f"scenes-{height}x{width}"] = lambda h=height, w=width: on_scenes(model, h, w)
+        found[f"scenes-{height}x{width}"] = partial(on_scenes, model, height, width)
     for pair in dict.fromkeys((*FLOW_PAIRS, *DEPTH_PAIRS)):
         for size in REAL_SIZES:
             name = f"{pair.name}-{size_name(size)}"
-            found[name] = lambda pair=pair, size=size: on_pair(model, pair, size)
+            found[name] = partial(on_pair, model, pair, size)
     return found
 
 

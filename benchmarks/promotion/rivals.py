@@ -46,7 +46,8 @@ RIVALS: dict[str, Callable[[Sample], Tensor]] = {
 def grey(image: Float[Tensor, "3 h w"]) -> np.ndarray:
     """A picture as OpenCV's methods take it: grey, of 8 bits."""
     picture = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    converted: np.ndarray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return converted
 
 
 def as_flow(found: np.ndarray) -> Float[Tensor, "2 h w"]:

@@ -64,9 +64,10 @@ def test_one_picture_has_depth_and_no_flow() -> None:
 
 
 @pytest.mark.parametrize("tasks", [("flow",), ("depth",), ("flow", "depth")])
-def test_only_the_depth_that_is_wanted_is_decoded(tasks: tuple[TaskName, ...]) -> None:
+def test_only_what_is_wanted_is_decoded(tasks: tuple[TaskName, ...]) -> None:
     output = nano().eval()(*pair_of(), tasks=tasks)
     assert bool(output.depths) == ("depth" in tasks)
+    assert bool(output.flows) == ("flow" in tasks)
 
 
 @pytest.mark.parametrize("changes", [{"denoiser_blocks": 0}, {"prototypes": 0}, {"matching": 0}])

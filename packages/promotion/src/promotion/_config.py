@@ -57,7 +57,8 @@ class ProMotionConfig:
     """Of the prototype memory; 1 keeps the prototypes where they began."""
 
     assignment: Assignment = "sinkhorn"
-    """How tokens choose prototypes in training: balanced by Sinkhorn-Knopp, or each the nearest."""
+    """How tokens choose prototypes in training: balanced by Sinkhorn-Knopp, by k-means in each
+    picture, or each the nearest."""
 
     memory: bool = True
     """Whether prototypes follow the tokens of all pictures, or are those of each picture alone."""

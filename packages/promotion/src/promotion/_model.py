@@ -138,7 +138,7 @@ class ProMotion(
         Args:
             image1: First frames, in [0, 1].
             image2: Second frames; None gives depth from the first alone, and no flow.
-            tasks: What is wanted.
+            tasks: What is wanted; without flow, depth is that of the first frames alone.
             iterations: Of the flow decoder; None as configured.
             start: Flow to begin with, in cells of `STRIDE` pixels; None begins by matching.
             moving: 1 where depth may use the motion, 0 where it sees the first frame alone.
@@ -147,6 +147,8 @@ class ProMotion(
             InputError: The pictures differ in shape, or do not divide into cells.
         """
         self._check(image1, image2)
+        if "flow" not in tasks:
+            image2 = None
         pictures = image1 if image2 is None else torch.cat([image1, image2])
         found = self.extract(pictures)
         first = found.features[: len(image1)]

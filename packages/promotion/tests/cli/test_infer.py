@@ -276,14 +276,31 @@ def test_existing_folder_is_refused(
     assert written(tmp_path) == ["a.png", "b.png"]
 
 
+def test_without_pictures_it_takes_the_pair_of_scikit_image(
+    tmp_path: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = tmp_path / "skimage"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "skimage", raising=False)
+    assert infer([], tmp_path / "out", weights) == 2
+    assert capsys.readouterr().err == (
+        "error: pictures (none given) must be one, two, or a folder of frames; name them, or "
+        'pip install "scikit-image" for its Motorcycle pair\n'
+    )
+    for seed, side in enumerate(("left", "right")):
+        frame(package / "data" / f"motorcycle_{side}.png", seed)
+    assert infer([], tmp_path / "out", weights, "--no-viz") == 0
+    assert written(tmp_path / "out") == ["depth/motorcycle_left.pfm", "flow/motorcycle_left.flo"]
+
+
 @pytest.mark.parametrize(
     ("pictures", "told"),
     [
-        (
-            [],
-            "pictures (0 given) must be one, two, or a folder of frames; put longer sequences into "
-            "a folder",
-        ),
         (
             ["a.png", "b.png", "a.png"],
             "pictures (3 given) must be one, two, or a folder of frames; put longer sequences into "

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promotion.nn import LargeMarginProjection, PrototypeLearner, margin_loss, sinkhorn
+from promotion.nn._kmeans import kmeans
 
 
 def learner_of(*, em_steps: int = 2, **settings: object) -> PrototypeLearner:
@@ -27,6 +28,11 @@ def learner_of(*, em_steps: int = 2, **settings: object) -> PrototypeLearner:
 def features_of(b: int, h: int = 3, w: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.randn(b, 6, h, w, dtype=torch.float64, generator=generator)
+
+
+def unit_vectors(b: int, n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3 + n)
+    return F.normalize(torch.randn(b, n, 3, dtype=torch.float64, generator=generator), dim=-1)
 
 
 def slow_synchronise(learner: PrototypeLearner, tokens: Tensor, prototypes: Tensor) -> Tensor:
@@ -82,13 +88,34 @@ def test_a_batch_equals_its_pictures(training: bool) -> None:
 
 
 def test_training_balances_and_testing_takes_the_nearest() -> None:
-    learner, z = learner_of(), features_of(1, 8, 8)
-    cosines = learner.project(z.flatten(2).transpose(1, 2)) @ learner.memory().T
-    assert torch.equal(learner.train().assign(cosines), sinkhorn(cosines).argmax(-1))
+    learner = learner_of()
+    tokens = unit_vectors(2, 9)
+    prototypes = learner.memory()
+    cosines = tokens @ prototypes.T
     nearest = cosines.argmax(-1)
-    assert torch.equal(learner.eval().assign(cosines), nearest)
-    assert not torch.equal(learner.train().assign(cosines), nearest)
-    assert torch.equal(learner_of(assignment="nearest").train().assign(cosines), nearest)
+    assert torch.equal(learner.train().assign(tokens, prototypes), sinkhorn(cosines).argmax(-1))
+    assert torch.equal(learner.eval().assign(tokens, prototypes), nearest)
+    assert not torch.equal(learner.train().assign(tokens, prototypes), nearest)
+    for assignment, expected in (("nearest", nearest), ("kmeans", kmeans(tokens, prototypes))):
+        other = learner_of(assignment=assignment).train()
+        assert torch.equal(other.assign(tokens, prototypes), expected)
+        assert torch.equal(other.eval().assign(tokens, prototypes), nearest)
+
+
+def test_kmeans_is_lloyds_iteration_in_each_picture() -> None:
+    pictures, centres = unit_vectors(3, 12), unit_vectors(1, 5)[0]
+    expected = []
+    for tokens in pictures:
+        moved = list(centres)
+        for _ in range(2):
+            chosen = [max(range(5), key=lambda k: float(e @ moved[k])) for e in tokens]
+            for k in set(chosen):
+                total = sum(e for e, y in zip(tokens, chosen, strict=True) if y == k)
+                moved[k] = total / total.norm()
+        expected.append([max(range(5), key=lambda k: float(e @ moved[k])) for e in tokens])
+    found = kmeans(pictures, centres, iterations=2)
+    assert found.tolist() == expected
+    assert found.tolist() != (pictures @ centres.T).argmax(-1).tolist()
 
 
 def test_tiles_are_assigned_as_the_whole_is() -> None:

@@ -53,7 +53,7 @@ class Infer(ModelOptions):
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """One picture, two pictures, or a folder of frames."""
+    """One picture, two pictures, or a folder of frames; none takes scikit-image's Motorcycle."""
 
     flow: Literal["flo", "kitti", "npz", "none"] = "flo"
     """Format of the flow: Middlebury's .flo, KITTI's .png, .npz, or none written."""
@@ -122,7 +122,7 @@ class Infer(ModelOptions):
         )
         if flow is not None and occluded is not None:
             told = f"mean flow {flow:.3g} pixels, {occluded:.0%} occluded, {told}"
-        frames = " and ".join(map(str, self.pictures))
+        frames = " and ".join(map(str, self.pictures)) or "Motorcycle"
         console.print(f"{frames}: {told}; in {folder}")
         console.result(
             {

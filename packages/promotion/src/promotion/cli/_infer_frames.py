@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,8 @@ from promotion.cli._natural import listed
 from promotion.io._image import _FORMATS as PICTURE_SUFFIXES
 from tokenseek_common import InputError
 
+SIDES = ("left", "right")
+
 Step = tuple[Path, Path | None]
 """A frame, and the one that its motion leads to."""
 
@@ -19,7 +22,8 @@ def steps_of(pictures: Sequence[Path]) -> list[Step]:
     """The frames to look at, one by one.
 
     Args:
-        pictures: One picture, two pictures, or a folder of frames.
+        pictures: One picture, two pictures, or a folder of frames; none is a pair that comes with
+            scikit-image.
 
     Returns:
         For a picture itself; for two the first with the second; for a folder each frame with the
@@ -28,6 +32,7 @@ def steps_of(pictures: Sequence[Path]) -> list[Step]:
     Raises:
         InputError: They are something else, a picture cannot be used, or the sizes differ.
     """
+    pictures = pictures or _motorcycle_files()
     for path in pictures:
         if not path.exists():
             raise InputError(f"pictures ({path}) must exist; check the path")
@@ -44,6 +49,18 @@ def steps_of(pictures: Sequence[Path]) -> list[Step]:
         )
     _check_sizes(frames)
     return steps
+
+
+def _motorcycle_files() -> list[Path]:
+    spec = importlib.util.find_spec("skimage")
+    folder = Path(spec.origin).parent / "data" if spec and spec.origin else None
+    files = [] if folder is None else [folder / f"motorcycle_{side}.png" for side in SIDES]
+    if not files or not all(file.exists() for file in files):
+        raise InputError(
+            "pictures (none given) must be one, two, or a folder of frames; name them, or "
+            'pip install "scikit-image" for its Motorcycle pair'
+        )
+    return files
 
 
 def _frames(folder: Path) -> list[Path]:

@@ -89,8 +89,11 @@ class Train(CommonOptions):
 
     def _tell(self, console: Console, config: TrainingConfig, folder: Path, seconds: float) -> None:
         """Print what came of it."""
-        *_, last = (line for line in read_log(folder) if "epe" in line)
-        evaluation = {name: value for name, value in last.items() if name.startswith(FIGURES)}
+        figures = [
+            {name: value for name, value in line.items() if name.startswith(FIGURES)}
+            for line in read_log(folder)
+        ]
+        *_, evaluation = filter(None, figures)
         processes = PartialState().num_processes
         console.print(
             f"{config.steps} steps, in {seconds:.0f} s on {processes} "

@@ -20,12 +20,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from promotion.nn._kmeans import kmeans
 from promotion.nn._margin import LargeMarginProjection, margin_loss
 from promotion.nn._memory import PrototypeMemory
 from promotion.nn._sinkhorn import sinkhorn
 
-Assignment = Literal["sinkhorn", "nearest"]
-"""How tokens choose prototypes in training: balanced, or each its nearest as k-means does."""
+Assignment = Literal["sinkhorn", "kmeans", "nearest"]
+"""How tokens choose prototypes in training: balanced, by k-means in the picture, or the nearest."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class PrototypeLearner(nn.Module):
         embedded = self.project(tokens)  # [b, n, p]
         prototypes = self.memory()
         cosines = embedded @ prototypes.T  # [b, n, k]
-        assigned = self.assign(cosines.detach())
+        assigned = self.assign(embedded.detach(), prototypes)
         loss = None
         if self.training:
             loss = margin_loss(cosines, assigned)
@@ -99,8 +100,13 @@ class PrototypeLearner(nn.Module):
         features = tokens.transpose(1, 2).unflatten(2, (height, width))
         return Prototyped(features, assigned.unflatten(1, (height, width)), loss)
 
-    def assign(self, cosines: Float[Tensor, "b n k"]) -> Int[Tensor, "b n"]:
+    def assign(
+        self, embedded: Float[Tensor, "b n p"], prototypes: Float[Tensor, "k p"]
+    ) -> Int[Tensor, "b n"]:
         """The prototype of each token."""
+        if self.training and self.assignment == "kmeans":
+            return kmeans(embedded, prototypes)
+        cosines = embedded @ prototypes.T
         balanced = self.training and self.assignment == "sinkhorn"
         return (sinkhorn(cosines) if balanced else cosines).argmax(-1)
 

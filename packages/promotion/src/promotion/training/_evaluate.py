@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
-from promotion._model import ProMotion
+from promotion._model import BOTH, ProMotion, TaskName
 from promotion.metrics import Alignment, Crop, DepthAccumulator, FlowAccumulator
 from promotion.scenes import SceneConfig, SceneDataset
 
@@ -13,13 +15,16 @@ HELD_OUT = 2**62
 
 
 @torch.no_grad()
-def evaluate_scenes(model: ProMotion, scenes: SceneConfig, count: int) -> dict[str, float]:
+def evaluate_scenes(
+    model: ProMotion, scenes: SceneConfig, count: int, *, tasks: Collection[TaskName] = BOTH
+) -> dict[str, float]:
     """Measure a model on held-out scenes.
 
     Args:
         model: It is left in the mode it was in.
         scenes: What the scenes look like; their sides are multiples of 8.
         count: How many.
+        tasks: What is measured; without flow, depth is that of the first frames alone.
 
     Returns:
         Endpoint error and that of no motion, in pixels; Abs Rel by median alignment and that of
@@ -32,15 +37,17 @@ def evaluate_scenes(model: ProMotion, scenes: SceneConfig, count: int) -> dict[s
     dataset = SceneDataset(scenes, count=count, seed=HELD_OUT)
     for number in range(count):
         sample = dataset[number].to(device)
-        output = model(sample.image1[None], sample.image2[None])
-        flow.update(output.flows[-1][0], sample.flow, sample.flow_valid)
-        still.update(torch.zeros_like(sample.flow), sample.flow, sample.flow_valid)
-        depth.update(output.depths[-1][0], sample.depth, sample.depth_valid)
-        flat.update(torch.ones_like(sample.depth), sample.depth, sample.depth_valid)
+        output = model(sample.image1[None], sample.image2[None], tasks=tasks)
+        if "flow" in tasks:
+            flow.update(output.flows[-1][0], sample.flow, sample.flow_valid)
+            still.update(torch.zeros_like(sample.flow), sample.flow, sample.flow_valid)
+        if "depth" in tasks:
+            depth.update(output.depths[-1][0], sample.depth, sample.depth_valid)
+            flat.update(torch.ones_like(sample.depth), sample.depth, sample.depth_valid)
     model.train(training)
-    return {
-        "epe": flow.compute().epe,
-        "epe_zero": still.compute().epe,
-        "abs_rel": depth.compute().abs_rel,
-        "abs_rel_median": flat.compute().abs_rel,
-    }
+    figures = {}
+    if "flow" in tasks:
+        figures |= {"epe": flow.compute().epe, "epe_zero": still.compute().epe}
+    if "depth" in tasks:
+        figures |= {"abs_rel": depth.compute().abs_rel, "abs_rel_median": flat.compute().abs_rel}
+    return figures

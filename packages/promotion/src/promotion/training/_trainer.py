@@ -222,7 +222,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             height, width = max(stage.sizes)
             scenes = replace(stage.scenes, height=height, width=width)
-            self._log(evaluate_scenes(model, scenes, self.config.held_out))
+            count = self.config.held_out
+            self._log(evaluate_scenes(model, scenes, count, tasks=stage.tasks))
         self.accelerator.wait_for_everyone()
 
     def _log(self, figures: dict[str, float]) -> None:

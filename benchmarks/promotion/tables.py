@@ -1,0 +1,100 @@
+"""The tables of the package's README and model card, made from the recorded figures."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+from ablation import table as ablation_table
+from accuracy import CONSTANT, OURS, README, REAL_SIZES, RESULTS, size_name
+from rivals import RIVALS
+from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
+
+CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
+METHODS = (OURS, *RIVALS)
+
+
+def recorded(name: str, measured: str) -> dict[str, float]:
+    """A cell's figures by method."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    figures: dict[str, float] = record[measured]
+    return figures
+
+
+def row(label: str, figures: dict[str, float], methods: tuple[str, ...]) -> str:
+    """One line, the best figure in bold."""
+    best = min(figures[method] for method in methods)
+    cells = (figures[method] for method in methods)
+    shown = (f"**{cell:.2f}**" if cell == best else f"{cell:.2f}" for cell in cells)
+    return f"| {label} | {' | '.join(shown)} |"
+
+
+def head(first: str, methods: tuple[str, ...]) -> list[str]:
+    """The first two lines of a table."""
+    return [f"| {first} | {' | '.join(methods)} |", "|---" * (1 + len(methods)) + "|"]
+
+
+def mean(all_figures: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each method's figure."""
+    return {m: statistics.fmean(figures[m] for figures in all_figures) for m in all_figures[0]}
+
+
+def flow_table() -> str:
+    """Endpoint errors on held-out scenes, and the means over real pairs."""
+    lines = head("endpoint error, pixels", METHODS)
+    for height, width in SIZES:
+        name = f"scenes-{height}x{width}"
+        lines.append(row(f"held-out scenes {height} x {width}", recorded(name, "epe"), METHODS))
+    for size in REAL_SIZES:
+        cells = [recorded(f"{pair.name}-{size_name(size)}", "epe") for pair in FLOW_PAIRS]
+        lines.append(
+            row(f"mean of {len(cells)} real pairs, {size_name(size)}", mean(cells), METHODS)
+        )
+    return "\n".join(lines)
+
+
+def pairs_table() -> str:
+    """Endpoint errors pair by pair."""
+    lines = head("endpoint error, pixels", METHODS)
+    for pair in FLOW_PAIRS:
+        for size in REAL_SIZES:
+            name = f"{pair.name}-{size_name(size)}"
+            label = f"{pair.name}, {size_name(size)}"
+            lines.append(row(label, recorded(name, "epe"), METHODS))
+    return "\n".join(lines)
+
+
+def depth_table() -> str:
+    """Abs Rel by median alignment."""
+    methods = (OURS, CONSTANT)
+    lines = head("Abs Rel, median alignment", methods)
+    for height, width in SIZES:
+        figures = recorded(f"scenes-{height}x{width}", "abs_rel")
+        lines.append(row(f"held-out scenes {height} x {width}", figures, methods))
+    for pair in DEPTH_PAIRS:
+        figures = recorded(f"{pair.name}-full", "abs_rel")
+        lines.append(row(f"{pair.name}, full", figures, methods))
+    return "\n".join(lines)
+
+
+def write_tables() -> None:
+    """Put the tables between their marks, in the README and in the model card."""
+    tables = {
+        "flow": flow_table(),
+        "pairs": pairs_table(),
+        "depth": depth_table(),
+        "ablation": ablation_table(),
+    }
+    for path in (README, CARD):
+        text = path.read_text(encoding="utf-8")
+        for name, lines in tables.items():
+            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+            if begin in text:
+                before, rest = text.split(begin)
+                text = f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}"
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_tables()
