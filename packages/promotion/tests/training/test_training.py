@@ -18,6 +18,7 @@ from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._average import WeightAverage
 from promotion.training._batches import StepBatches
 from promotion.training._checkpoints import checkpoints
+from promotion.training._config import PartName
 from promotion.training._schedule import rate
 from promotion.training._start import leaves_unused
 from tokenseek_common import RunError
@@ -147,6 +148,26 @@ def test_prototypes_are_held_still_at_the_begin_of_a_stage(
     monkeypatch.setattr(Trainer, "_take_step", watched)
     train(config_of(stages=(stage_of(), stage_of(frozen_memory=0.5))), tmp_path)
     assert frozen == [False] * 4 + [True] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("frozen", "moved"),
+    [
+        (("features", "flow"), {"depth"}),
+        (("depth",), {"encoder", "denoiser", "learner", "flow"}),
+        ((), {"encoder", "denoiser", "learner", "flow", "depth"}),
+    ],
+)
+def test_frozen_parts_stay_as_they_are(
+    tmp_path: Path, frozen: tuple[PartName, ...], moved: set[str]
+) -> None:
+    config = config_of(stages=(stage_of(frozen=frozen),))
+    trainer = Trainer(config, tmp_path, Console(quiet=True))
+    before = {name: value.clone() for name, value in trainer.bare.state_dict().items()}
+    trainer.run()
+    after = trainer.bare.state_dict()
+    assert {name.split(".")[0] for name in before if not before[name].equal(after[name])} == moved
+    assert leaves_unused(config) == bool(frozen)
 
 
 @pytest.mark.parametrize("em_steps", [0, 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from promotion._model import BOTH, TaskName
 from promotion.datasets import AugmentConfig
 from promotion.scenes import SceneConfig
 from tokenseek_common import InputError
+
+PartName = Literal["features", "flow", "depth"]
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -61,6 +63,9 @@ class StageConfig:
 
     frozen_memory: float = 0.0
     """Share of the stage, at its begin, in which the prototypes stay where they are."""
+
+    frozen: tuple[PartName, ...] = ()
+    """What stays as it is: the features, with their prototypes, or a decoder."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "iterations"):

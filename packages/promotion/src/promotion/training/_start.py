@@ -32,7 +32,7 @@ def parameters_of(*parts: torch.nn.Module | None) -> list[torch.nn.Parameter]:
 def leaves_unused(config: TrainingConfig) -> bool:
     """Whether a step may give some of the parameters no gradient, which DDP has to be told."""
     idle = config.model.prototypes > 0 and config.model.em_steps == 0  # what EM reads of tokens
-    return idle or any(set(stage.tasks) != set(BOTH) for stage in config.stages)
+    return idle or any(stage.frozen or set(stage.tasks) != set(BOTH) for stage in config.stages)
 
 
 def widen_scalars(model: torch.nn.Module) -> None:

@@ -35,6 +35,7 @@ from promotion.training._schedule import encoder_rate, rate
 from promotion.training._start import (
     begin_moments,
     leaves_unused,
+    parameters_of,
     start_model,
     start_optimizer,
     widen_scalars,
@@ -210,10 +211,19 @@ class Trainer:
         return (batch.to(self.accelerator.device) for batch in loader)
 
     def _freeze(self, stage: StageConfig, first: int) -> None:
-        """Hold the prototypes still at the begin of a stage that says so."""
-        if self.bare.learner is not None and self.config.model.memory:
-            frozen = self.step - first < stage.frozen_memory * stage.steps
-            self.bare.learner.memory.frozen = frozen
+        """Hold still what the stage says."""
+        model = self.bare
+        features = [model.encoder, model.denoiser, model.learner]
+        for name, parts in {
+            "features": features,
+            "flow": [model.flow],
+            "depth": [model.depth],
+        }.items():
+            for parameter in parameters_of(*parts):
+                parameter.requires_grad_(name not in stage.frozen)
+        if model.learner is not None and self.config.model.memory:
+            begin = self.step - first < stage.frozen_memory * stage.steps
+            model.learner.memory.frozen = begin or "features" in stage.frozen
 
     def _evaluate(self) -> None:
         """Measure the averaged weights on held-out scenes of the stage."""
