@@ -61,13 +61,20 @@ PACKAGES = {
         apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
         scripts=("run.py", "estimate.py", "study.py", "study_report.py"),
     ),
-    "mept": Package("mept", "mept", extras="", coverage=100),
+    "mept": Package("mept", "mept", extras="", coverage=99),
     "promotion-flow": Package(
         "promotion",
         "promotion",
         extras="[tensorboard]",
         coverage=99,
-        scripts=("accuracy.py",),
+        scripts=(
+            "accuracy.py",
+            "costs.py",
+            "matching.py",
+            "finetune.py",
+            "ablation.py",
+            "tables.py",
+        ),
         rivals=tuple(nox.project.dependency_groups(PROJECT, "bench")),
     ),
 }

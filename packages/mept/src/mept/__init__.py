@@ -1,7 +1,22 @@
-"""Mixture of expert prompt tuning; this release reserves the name and does nothing yet."""
+"""Mixture of expert prompt tuning: prompt rows in every layer, routed for every input.
+
+Importing it adds the method to PEFT: ``get_peft_model(model, MeptConfig(...))``.
+"""
 
 from importlib.metadata import version
 
-__all__ = ["__version__"]
+from mept._config import MeptConfig
+from mept._routing import Routing, balance_loss, route, z_loss
+from mept._tuner import MeptModel
+
+__all__ = [
+    "MeptConfig",
+    "MeptModel",
+    "Routing",
+    "__version__",
+    "balance_loss",
+    "route",
+    "z_loss",
+]
 
 __version__ = version("mept")

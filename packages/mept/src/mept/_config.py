@@ -1,0 +1,179 @@
+"""What a user chooses: the config of the method, as PEFT loads and saves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from peft import PeftConfig
+
+from mept._peft_type import MEPT
+from tokenseek_common import InputError
+
+Normalize = Literal["none", "sum"]
+Scope = Literal["auto", "all"]
+Init = Literal["normal", "xavier", "vocab"]
+
+
+@dataclass
+class MeptConfig(PeftConfig):
+    """The settings of mixture of expert prompt tuning.
+
+    PEFT's own fields (`task_type`, `inference_mode`, ...) come with it.
+
+    Raises:
+        InputError: A value is outside its range.
+
+    Example:
+        >>> MeptConfig(task_type="SEQ_CLS", num_virtual_tokens=5, num_experts=8, top_k=2).top_k
+        2
+    """
+
+    num_virtual_tokens: int = field(
+        default=10, metadata={"help": "prompt rows in front of the tokens of every layer"}
+    )
+    num_experts: int = field(default=4, metadata={"help": "routed experts of every layer"})
+    top_k: int = field(default=1, metadata={"help": "experts that an input is routed to"})
+    shared_expert: bool = field(
+        default=True,
+        metadata={
+            "help": "add rows that are the same for every input; in pre-norm models top_k=1 needs "
+            "them, since the norm takes a single gate away and the router learns nothing"
+        },
+    )
+    layers: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "layers with experts of their own, the first among them; others carry on the "
+            "rows of the layer before; None is all"
+        },
+    )
+    router_noise: float = field(
+        default=0.0, metadata={"help": "relative noise on the router's logits in training"}
+    )
+    gumbel: bool = field(
+        default=False, metadata={"help": "draw the experts in training by the Gumbel-max trick"}
+    )
+    gate_normalize: Normalize = field(
+        default="none", metadata={"help": "sum lets the gates of an input sum to one"}
+    )
+    routing_scope: Scope = field(
+        default="auto",
+        metadata={
+            "help": "auto lets routers of language models see what comes before the first label; "
+            "all shows them every real token, also those to be predicted"
+        },
+    )
+    cross_attend_prompts: bool = field(
+        default=True,
+        metadata={"help": "let the decoder of an encoder-decoder see the encoder's prompt rows"},
+    )
+    aux_loss_coef: float = field(
+        default=0.0, metadata={"help": "weight of the load-balancing loss in training"}
+    )
+    z_loss_coef: float = field(
+        default=0.0, metadata={"help": "weight of the loss on large router logits in training"}
+    )
+    init: Init = field(
+        default="normal",
+        metadata={"help": "how experts start; vocab takes token embeddings for the first layer"},
+    )
+    init_std: float = field(
+        default=0.02, metadata={"help": "standard deviation of the normal initial values"}
+    )
+    prompt_dropout: float = field(
+        default=0.0, metadata={"help": "dropout on the prompt rows in training"}
+    )
+    legacy_pool: bool = field(
+        default=False,
+        metadata={
+            "help": "pool as the paper's code does: padding counts, and so do the prompt rows in "
+            "the divisor"
+        },
+    )
+    target_modules: list[str] | str | None = field(
+        default=None, metadata={"help": "names of the layers, in place of `layers`"}
+    )
+    modules_to_save: list[str] | None = field(
+        default=None, metadata={"help": "other modules to train and save, such as a head"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[no-untyped-call]
+        self.peft_type = MEPT
+        for name in ("num_virtual_tokens", "num_experts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} ({getattr(self, name)}) must be at least 1; raise it")
+        if not 1 <= self.top_k <= self.num_experts:
+            raise InputError(
+                f"top_k ({self.top_k}) must be from 1 to num_experts ({self.num_experts}); "
+                "num_experts takes all"
+            )
+        for name in ("router_noise", "aux_loss_coef", "z_loss_coef"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} ({getattr(self, name)}) must be at least 0; 0 is none")
+        if self.init_std <= 0:
+            raise InputError(f"init_std ({self.init_std}) must be above 0; 0.02 is usual")
+        if not 0 <= self.prompt_dropout < 1:
+            raise InputError(f"prompt_dropout ({self.prompt_dropout}) must be in [0, 1); 0 is none")
+        for name, choice in (
+            ("gate_normalize", Normalize),
+            ("routing_scope", Scope),
+            ("init", Init),
+        ):
+            first, *others = get_args(choice)
+            if getattr(self, name) not in (first, *others):
+                raise InputError(
+                    f"{name} ({getattr(self, name)}) must be {' or '.join((first, *others))}; "
+                    f"{first} is the default"
+                )
+        if self.gate_normalize == "sum" and self.top_k == 1:
+            raise InputError(
+                "gate_normalize (sum) must be none where top_k is 1, a gate of always 1 would "
+                "teach the router nothing; raise top_k"
+            )
+        if self.layers is not None and 0 not in self.layers:
+            raise InputError(
+                f"layers ({self.layers}) must contain 0, the first layer, whose rows the others "
+                "carry on; add it"
+            )
+        if self.layers is not None and self.target_modules is not None:
+            raise InputError(
+                f"target_modules ({self.target_modules}) must be None where layers is given; "
+                "choose layers by one of them"
+            )
+
+    @classmethod
+    def from_official(
+        cls, *, num_virtual_tokens: int, num_virtual_tokens_full: int, topk: int, **settings: Any
+    ) -> MeptConfig:
+        """Translate the arguments of the paper's code, which counts the rows of all experts.
+
+        Args:
+            num_virtual_tokens: Prompt rows of a layer.
+            num_virtual_tokens_full: Rows of all its experts together.
+            topk: Experts that an input is routed to.
+            settings: Further settings, by their names here.
+
+        Returns:
+            The settings.
+
+        Raises:
+            InputError: The rows of all experts are no multiple of those of one.
+
+        Example:
+            >>> MeptConfig.from_official(
+            ...     num_virtual_tokens=10, num_virtual_tokens_full=40, topk=1
+            ... ).num_experts
+            4
+        """
+        experts, rest = divmod(num_virtual_tokens_full, num_virtual_tokens)
+        if rest:
+            raise InputError(
+                f"num_virtual_tokens_full ({num_virtual_tokens_full}) must be a multiple of "
+                f"num_virtual_tokens ({num_virtual_tokens}); their quotient is the number of "
+                "experts"
+            )
+        return cls(
+            num_virtual_tokens=num_virtual_tokens, num_experts=experts, top_k=topk, **settings
+        )

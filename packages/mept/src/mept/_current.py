@@ -1,0 +1,63 @@
+"""What layers and hooks of one model tell each other during a forward pass."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mept._routing import Routing
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """Prompt rows are in front of the tokens, and each layer replaces them by its own."""
+
+    rows: int
+    """How many."""
+    scope: Tensor
+    """The tokens that routers may look at, bool [b, n]."""
+    divisor: int | None
+    """What pooled tokens are divided by, where it is not their number."""
+    lead: Tensor | None
+    """By how many columns each input was moved forward, [b], where it was."""
+    as_tuple: bool
+    """Whether the caller wants a tuple."""
+
+
+@dataclass
+class Generation:
+    """A call of `generate`, whose routing is that of its prompt to the end."""
+
+    routing_mask: Tensor | None
+    """The tokens of the prompt that routers may look at; None is all of them."""
+    length: int | None = None
+    """Tokens of the prompt, known from the first pass on."""
+
+
+@dataclass
+class Call:
+    """What the whole model was called with, which its stack of blocks is not told."""
+
+    labels: Tensor | None = None
+    routing_mask: Tensor | None = None
+    routings: list[Routing] = field(default_factory=list)
+    """Of each layer, in order, as they come."""
+    stack_alone: bool = True
+    """Whether the stack is called by itself, and the call ends with it."""
+
+
+class Current(threading.local):
+    """The pass that runs now, apart for every thread: DataParallel runs one model in several."""
+
+    def __init__(self) -> None:
+        self.call = Call()
+        self.prompted: Prompted | None = None
+        self.generation: Generation | None = None
+        self.cross_rows = 0  # in front of the encoder states that a decoder is given
+
+    def __reduce__(self) -> Any:
+        """A copied model starts with no pass running."""
+        return Current, ()

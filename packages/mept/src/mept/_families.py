@@ -1,0 +1,128 @@
+"""The models that can be tuned, by transformers' `model_type`, and where their parts lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from tokenseek_common import InputError
+
+READERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+"""Ends of class names whose heads read a text and predict none of its tokens."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tested family.
+
+    Args:
+        kind: "decoder"; "encoder", which builds its masks of embeddings that can be given; or
+            "embedded", an encoder whose embeddings are a module of their own.
+        blocks: Where the list of blocks lies in the stack.
+        stack: Where the stack lies in the base model.
+        shifts: Whether the positions of tokens are moved behind the prompt rows. Positions that
+            are learned, one by one, are not: the token at n_positions - 1 would have none left, and
+            all others would get vectors that they were not trained with. Rotary ones are moved, so
+            that prompt rows are further in the past than every token, as in the paper's models.
+        relative: Whether positions are distances that no argument can change.
+        pre_norm: Whether blocks normalise their input, prompt rows too.
+    """
+
+    kind: Literal["decoder", "encoder", "embedded"]
+    blocks: str
+    stack: str = ""
+    shifts: bool = False
+    relative: bool = False
+    pre_norm: bool = True
+
+
+_ROTARY = Family("decoder", "layers", shifts=True)
+_BERT = Family("embedded", "encoder.layer", pre_norm=False)
+
+FAMILIES: dict[str, Family] = {
+    "llama": _ROTARY,
+    "qwen2": _ROTARY,
+    "qwen3": _ROTARY,
+    "mistral": _ROTARY,
+    "gemma3_text": _ROTARY,
+    "gpt2": Family("decoder", "h"),
+    "t5": Family("encoder", "block", stack="encoder", relative=True),
+    "bart": Family("encoder", "layers", stack="encoder", pre_norm=False),
+    "bert": _BERT,
+    "roberta": _BERT,
+}
+
+
+def family_of(model: nn.Module) -> Family:
+    """Name the family of a model.
+
+    Raises:
+        InputError: It is none of those that are tested, or a variant that cannot work.
+    """
+    name = type(model).__name__
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(
+            f"model ({name}) must be a PreTrainedModel of transformers; load it by from_pretrained"
+        )
+    config = model.config
+    if config.model_type not in FAMILIES:
+        raise InputError(
+            f"model_type ({config.model_type}) must be one of {', '.join(FAMILIES)}: their layers "
+            "mix tokens by attention alone, while prompt rows would stay in the state of recurrent "
+            "and state-space layers for good; use a model of these families"
+        )
+    family = FAMILIES[config.model_type]
+    if family.kind == "embedded" and config.is_decoder:
+        raise InputError(
+            f"is_decoder (True) must be False for {config.model_type}, as an encoder; "
+            "load the model without it"
+        )
+    if family.stack and not hasattr(model.base_model, family.stack):
+        raise InputError(
+            f"model ({name}) must have an encoder, whose layers get the prompts; "
+            "load the whole model"
+        )
+    if getattr(config, "encoder_layerdrop", 0.0):
+        raise InputError(
+            f"encoder_layerdrop ({config.encoder_layerdrop}) must be 0, a skipped layer would "
+            "leave its prompts out; set it in the model's config"
+        )
+    return family
+
+
+def stack_of(model: PreTrainedModel, family: Family) -> PreTrainedModel:
+    """The part of a model whose blocks get the prompts."""
+    stack = model.base_model.get_submodule(family.stack)
+    assert isinstance(stack, PreTrainedModel)
+    return stack
+
+
+def blocks_of(stack: nn.Module, family: Family) -> list[nn.Module]:
+    """The blocks of a stack, in order."""
+    return list(stack.get_submodule(family.blocks).children())
+
+
+def block_names(model: PreTrainedModel, family: Family) -> list[str]:
+    """What the blocks are called in the whole model."""
+    stack = stack_of(model, family)
+    path = next(name for name, module in model.named_modules() if module is stack)
+    prefix = f"{path}.{family.blocks}" if path else family.blocks
+    return [f"{prefix}.{index}" for index in range(len(blocks_of(stack, family)))]
+
+
+def reads_only(model: nn.Module) -> bool:
+    """Say whether a model's head predicts no token of the text that it reads."""
+    return any(kind.__name__.endswith(READERS) for kind in type(model).__mro__)
+
+
+def window_of(model: PreTrainedModel) -> int | None:
+    """The width of the sliding window of a model, if one of its layers has one."""
+    config = model.config
+    window: int | None = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    return window

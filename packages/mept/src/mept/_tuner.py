@@ -1,0 +1,161 @@
+"""The binding to PEFT: prompted blocks as tuner layers, saved, loaded and switched by it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
+from peft.utils import register_peft_method
+from torch import nn
+
+from mept._attach import ATTRIBUTE, Attached
+from mept._config import MeptConfig
+from mept._families import block_names, family_of
+from mept._layer import PromptedBlock
+from tokenseek_common import InputError
+
+
+class MeptLayer(PromptedBlock, BaseTunerLayer):
+    """A block with the prompts of one adapter or more."""
+
+    adapter_layer_names = ("mept_router", "mept_experts", "mept_shared")
+
+    @property
+    def active(self) -> str | None:
+        """The adapter in use, if it has prompts for this block."""
+        if self.disable_adapters:
+            return None
+        return next((name for name in self.active_adapters if name in self.mept_experts), None)
+
+
+class MeptModel(BaseTuner):
+    """Mixture of expert prompt tuning on a model of transformers; `get_peft_model` makes one."""
+
+    prefix = "mept_"
+    tuner_layer_cls = MeptLayer
+
+    def _prepare_adapter_config(self, peft_config: Any, model_config: dict[str, Any]) -> Any:
+        """Find the blocks, before anything is changed."""
+        family = family_of(self.model)
+        names = block_names(self.model, family)
+        self.chosen = _chosen_blocks(peft_config, names)
+        lonely = peft_config.top_k == 1 and peft_config.num_experts > 1
+        if family.pre_norm and lonely and not peft_config.shared_expert:
+            warnings.warn(
+                "top_k (1) without a shared expert teaches the router next to nothing in a "
+                f"pre-norm model ({model_config['model_type']}), whose norms take the gate away; "
+                "use shared_expert=True or top_k=2",
+                stacklevel=2,
+            )
+        return peft_config
+
+    def _prepare_model(self, peft_config: Any, model: Any) -> None:
+        """Attach the hooks, once."""
+        if ATTRIBUTE not in vars(model):
+            Attached(model, family_of(model))
+
+    def _check_target_module_exists(  # type: ignore[override]
+        self, peft_config: Any, key: str
+    ) -> bool:
+        """Say whether a module is one of the blocks."""
+        return key in self.chosen
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        """Wrap a block, or give one that is wrapped further prompts."""
+        layer = target
+        if not isinstance(layer, MeptLayer):
+            layer = MeptLayer(target, vars(self.model)[ATTRIBUTE].current)
+            self._replace_module(parent, target_name, layer, target)
+        first = current_key == block_names(self.model, family_of(self.model))[0]
+        embedding = self.model.get_input_embeddings() if first else None
+        layer.add_prompts(adapter_name, peft_config, self.model.config.hidden_size, embedding)
+        if adapter_name not in self.active_adapters:
+            for prompts in (layer.mept_router, layer.mept_experts, layer.mept_shared):
+                if adapter_name in prompts:
+                    prompts[adapter_name].requires_grad_(False)
+
+    def _replace_module(
+        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
+    ) -> None:
+        """Put a wrapper in place of a block, or back; blocks have no weight for PEFT to copy."""
+        new_module.train(child.training)
+        setattr(parent, child_name, new_module)
+
+    def _check_merge_allowed(self) -> None:
+        """Refuse to merge."""
+        raise InputError(
+            f"model ({type(self.model).__name__}) must not be merged, its weights have no place "
+            "for rows that depend on the input; keep the adapter, or take it off by unload()"
+        )
+
+    def unload(self) -> nn.Module:
+        """Give back the base model, as it was."""
+        model = super().unload()
+        vars(model)[ATTRIBUTE].remove(model)
+        return model
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """Use the prompts of an adapter.
+
+        Raises:
+            InputError: There are several, and one place for their rows.
+        """
+        if not isinstance(adapter_name, str) and len(adapter_name) > 1:
+            raise InputError(
+                f"adapter_name ({', '.join(adapter_name)}) must be one adapter, there is one place "
+                "for prompt rows; choose one"
+            )
+        super().set_adapter(adapter_name, inference_mode)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """Refuse a batch for several adapters, which PEFT would ignore.
+
+        Raises:
+            InputError: `adapter_names` is given.
+        """
+        if kwargs.get("adapter_names") is not None:
+            raise InputError(
+                f"adapter_names ({', '.join(kwargs['adapter_names'])}) must be left out, a batch "
+                "has the prompts of one adapter; choose it by set_adapter"
+            )
+        yield
+
+
+def _chosen_blocks(config: MeptConfig, names: list[str]) -> set[str]:
+    """The blocks that a config names.
+
+    Raises:
+        InputError: There is no such block, or the first is not among them.
+    """
+    if config.target_modules is not None:
+        chosen = {name for name in names if check_target_module_exists(config, name)}
+        if names[0] not in chosen:
+            raise InputError(
+                f"target_modules ({config.target_modules}) must contain {names[0]}, the first "
+                "layer, whose rows the others carry on; add it"
+            )
+        return chosen
+    layers = range(len(names)) if config.layers is None else config.layers
+    outside = [layer for layer in layers if not 0 <= layer < len(names)]
+    if outside:
+        raise InputError(
+            f"layers ({outside}) must be from 0 to {len(names) - 1}, the model has {len(names)}; "
+            "leave them out"
+        )
+    return {names[layer] for layer in layers}
+
+
+register_peft_method(name="mept", config_cls=MeptConfig, model_cls=MeptModel, prefix="mept_")

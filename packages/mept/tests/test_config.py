@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from peft import PeftConfig, PeftType
+
+from mept import MeptConfig
+from tokenseek_common import InputError
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"num_virtual_tokens": 0}, "num_virtual_tokens (0) must be at least 1; raise it"),
+        (
+            {"num_experts": 0, "top_k": 0},
+            "num_experts (0) must be at least 1; raise it",
+        ),
+        (
+            {"top_k": 5},
+            "top_k (5) must be from 1 to num_experts (4); num_experts takes all",
+        ),
+        (
+            {"top_k": 0},
+            "top_k (0) must be from 1 to num_experts (4); num_experts takes all",
+        ),
+        ({"router_noise": -1.0}, "router_noise (-1.0) must be at least 0; 0 is none"),
+        ({"aux_loss_coef": -0.1}, "aux_loss_coef (-0.1) must be at least 0; 0 is none"),
+        ({"z_loss_coef": -0.1}, "z_loss_coef (-0.1) must be at least 0; 0 is none"),
+        ({"init_std": 0.0}, "init_std (0.0) must be above 0; 0.02 is usual"),
+        ({"prompt_dropout": 1.0}, "prompt_dropout (1.0) must be in [0, 1); 0 is none"),
+        (
+            {"gate_normalize": "mean"},
+            "gate_normalize (mean) must be none or sum; none is the default",
+        ),
+        (
+            {"routing_scope": "some"},
+            "routing_scope (some) must be auto or all; auto is the default",
+        ),
+        ({"init": "zero"}, "init (zero) must be normal or xavier or vocab; normal is the default"),
+        (
+            {"gate_normalize": "sum"},
+            "gate_normalize (sum) must be none where top_k is 1, a gate of always 1 would teach "
+            "the router nothing; raise top_k",
+        ),
+        (
+            {"layers": [1, 2]},
+            "layers ([1, 2]) must contain 0, the first layer, whose rows the others carry on; "
+            "add it",
+        ),
+        (
+            {"layers": [0], "target_modules": ["layers.0"]},
+            "target_modules (['layers.0']) must be None where layers is given; choose layers by "
+            "one of them",
+        ),
+    ],
+)
+def test_a_value_outside_its_range_is_refused(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        MeptConfig(**settings)
+    assert str(refused.value) == text
+
+
+def test_the_official_spelling_counts_the_rows_of_all_experts() -> None:
+    config = MeptConfig.from_official(
+        num_virtual_tokens=10, num_virtual_tokens_full=40, topk=2, router_noise=1.0
+    )
+    expected = MeptConfig(num_virtual_tokens=10, num_experts=4, top_k=2, router_noise=1.0)
+    assert config == expected
+
+
+def test_rows_that_no_number_of_experts_makes_are_refused() -> None:
+    with pytest.raises(InputError) as refused:
+        MeptConfig.from_official(num_virtual_tokens=10, num_virtual_tokens_full=45, topk=1)
+    assert str(refused.value) == (
+        "num_virtual_tokens_full (45) must be a multiple of num_virtual_tokens (10); their "
+        "quotient is the number of experts"
+    )
+
+
+def test_peft_knows_the_method_by_name_by_value_and_in_its_list() -> None:
+    member = PeftType("MEPT")
+    assert member is PeftType.MEPT  # type: ignore[attr-defined]
+    assert member is PeftType["MEPT"]
+    assert member in list(PeftType)
+    assert (member.name, member.value, member) == ("MEPT", "MEPT", "MEPT")
+    assert MeptConfig().peft_type is member
+    assert len(PeftType) == len(set(PeftType))
+
+
+def test_a_config_comes_back_as_it_was_saved(tmp_path: Any) -> None:
+    config = MeptConfig(task_type="CAUSAL_LM", layers=[0, 3], top_k=2, gumbel=True)
+    config.save_pretrained(str(tmp_path))
+    assert PeftConfig.from_pretrained(tmp_path) == config
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    own = MeptConfig.__annotations__
+    fields = {name: MeptConfig.__dataclass_fields__[name] for name in own}
+    assert all(field.metadata.get("help") for field in fields.values())

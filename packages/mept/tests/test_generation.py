@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+import reference
+from tiny import DECODERS, SEQ2SEQ, VOCABULARY, prompts_of, tiny_model, tuned
+
+pytestmark = [
+    pytest.mark.usefixtures("float64"),
+    pytest.mark.filterwarnings("ignore:sliding_window:UserWarning"),
+]
+
+NEW = 12
+
+
+def prepared(family: str, **settings: Any) -> Any:
+    """A model that ends no text by itself."""
+    model = tuned(tiny_model(family, **settings)).eval()
+    model.get_base_model().generation_config.eos_token_id = None
+    return model
+
+
+def prompt(padding: bool = False) -> dict[str, Tensor]:
+    """Two prompts of 6 tokens, or of 6 and 4."""
+    torch.manual_seed(2)
+    ids = torch.randint(3, VOCABULARY, (2, 6))
+    mask = torch.ones_like(ids)
+    if padding:
+        ids[1, :2] = mask[1, :2] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def generated(model: Any, inputs: dict[str, Tensor], **settings: Any) -> Tensor:
+    found = model.generate(**inputs, max_new_tokens=NEW, do_sample=False, **settings)
+    assert isinstance(found, Tensor)
+    return found[:, -NEW:]
+
+
+@pytest.mark.parametrize("use_cache", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("padding", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("family", DECODERS)
+def test_greedy_tokens_are_those_of_the_uncached_reference(
+    family: str, padding: bool, use_cache: bool
+) -> None:
+    # Windows are counted in rows: padding on the left moves prompts out of them.
+    wide: dict[str, Any] = {"sliding_window": 32} if padding else {}
+    model, inputs = prepared(family, **wide), prompt(padding)
+    found = generated(model, inputs, use_cache=use_cache)
+    plain, prompts = tiny_model(family, **wide), prompts_of(model)
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        ids = inputs["input_ids"][row][mask]
+        with torch.no_grad():
+            assert found[row].tolist() == reference.greedy(plain, prompts, ids, 2, NEW)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_eager_attention_generates_the_same(family: str) -> None:
+    model, inputs = prepared(family), prompt(padding=True)
+    expected = generated(model, inputs)
+    model.get_base_model().set_attn_implementation("eager")
+    assert torch.equal(generated(model, inputs), expected)
+
+
+@pytest.mark.parametrize("family", [*DECODERS, *SEQ2SEQ])
+def test_beams_of_a_batch_are_those_of_its_inputs_one_by_one(family: str) -> None:
+    wide: dict[str, Any] = {"sliding_window": 32}
+    model, inputs = prepared(family, **wide), prompt(padding=True)
+    found = generated(model, inputs, num_beams=3)
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        alone = {"input_ids": inputs["input_ids"][row][mask][None]}
+        if family == "bart":  # its positions begin where the padding does
+            alone = {n: v[row : row + 1] for n, v in inputs.items()}
+        assert torch.equal(generated(model, alone, num_beams=3)[0], found[row])
+    assert torch.equal(generated(model, inputs, num_beams=3, use_cache=False), found)
+
+
+@pytest.mark.parametrize("cross_attend", [True, False])
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_decoders_of_encoders_generate_as_the_uncached_reference(
+    family: str, cross_attend: bool
+) -> None:
+    model = tuned(tiny_model(family), cross_attend_prompts=cross_attend).eval()
+    model.get_base_model().generation_config.eos_token_id = None
+    inputs = prompt(padding=True)
+    inputs = {n: v.flip(1) for n, v in inputs.items()}  # padded on the right
+    found = generated(model, inputs)
+    plain, prompts = tiny_model(family), prompts_of(model)
+    start = plain.config.decoder_start_token_id
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        target = torch.tensor([start])
+        for _ in range(NEW):
+            with torch.no_grad():
+                logits = reference.seq2seq_logits(
+                    plain,
+                    prompts,
+                    inputs["input_ids"][row][mask],
+                    target,
+                    2,
+                    cross_attend=cross_attend,
+                )
+            target = torch.cat([target, logits[-1].argmax()[None]])
+        assert found[row].tolist() == target[1:].tolist()
+
+
+def test_embeddings_generate_as_their_tokens_do() -> None:
+    model, inputs = prepared("llama"), prompt(padding=True)
+    expected = generated(model, inputs)
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
+    assert torch.equal(generated(model, inputs | {"inputs_embeds": embeddings}), expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("given", [True, False], ids=["given", "counted"])
+def test_a_loop_of_ones_own_extends_a_cache_by_a_token_a_step(family: str, given: bool) -> None:
+    """With masks and positions, and without, where the model counts them."""
+    model, inputs = prepared(family), prompt()
+    expected = generated(model, inputs)
+    ids, cache = inputs["input_ids"], DynamicCache(config=model.config)
+    step, mask = ids, torch.ones_like(ids)
+    with torch.no_grad():
+        for index in range(NEW):
+            said = {"routing_mask": torch.ones_like(ids)} if index == 0 else {}
+            if given:
+                positions = mask.cumsum(1)[:, -step.shape[1] :] - 1
+                said |= {"attention_mask": mask, "position_ids": positions}
+            output = model(input_ids=step, past_key_values=cache, use_cache=True, **said)
+            step = output.logits[:, -1:].argmax(-1)
+            ids = torch.cat([ids, step], dim=1)
+            mask = torch.ones_like(ids)
+    assert torch.equal(ids[:, -NEW:], expected)
+
+
+def test_one_step_may_be_given_as_an_embedding() -> None:
+    model, ids = prepared("llama"), prompt()["input_ids"]
+    filled = [
+        model(input_ids=ids, routing_mask=torch.ones_like(ids), use_cache=True).past_key_values
+        for _ in range(2)
+    ]
+    expected = model(input_ids=ids[:, :1], past_key_values=filled[0]).logits
+    embedding = model.get_input_embeddings()(ids[:, :1])
+    assert torch.equal(model(inputs_embeds=embedding, past_key_values=filled[1]).logits, expected)
+
+
+def test_a_routing_mask_holds_for_all_beams_and_to_the_end() -> None:
+    model, inputs = prepared("llama"), prompt()
+    mask = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+    for settings in ({}, {"num_beams": 2}):
+        found = generated(model, inputs, routing_mask=mask, **settings)
+        again = generated(model, inputs, routing_mask=mask, use_cache=False, **settings)
+        assert torch.equal(found, again)
+        assert not torch.equal(found, generated(model, inputs, **settings))
+
+
+def test_a_call_of_generate_leaves_nothing_behind() -> None:
+    model, inputs = prepared("llama"), prompt()
+    expected = generated(model, inputs)
+    with pytest.raises(ValueError, match="not_a_setting"):
+        model.generate(**inputs, not_a_setting=1)
+    with pytest.raises(ValueError, match="labels"):  # outside of it again
+        model(**inputs)
+    assert torch.equal(generated(model, inputs), expected)
+
+
+def test_a_copy_of_the_model_generates_by_itself() -> None:
+    model, inputs = prepared("llama"), prompt()
+    expected = generated(model, inputs)
+    other = copy.deepcopy(model)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    assert torch.equal(generated(other, inputs), expected)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prompted_worker import FAMILIES, WRAPPERS
+from tiny import tiny_batch, tiny_model, tuned
+
+WORKER = Path(__file__).with_name("prompted_worker.py")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the two processes saved; they start once, which takes longer than what they do."""
+    folder = tmp_path_factory.mktemp("two")
+    environment = os.environ | {"PYTHONPATH": str(WORKER.parent), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, WORKER, str(rank), folder / "store", folder],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
+    family: str, wrapper: str, results: list[dict[str, Any]]
+) -> None:
+    """Of every trainable tensor, also of experts that no input of a process was routed to."""
+    model = tuned(tiny_model(family), num_experts=8, aux_loss_coef=0.1)
+    for seed in (1, 2):
+        for rank in range(2):
+            (model(**tiny_batch(family, seed=10 * seed + rank)).loss / 2).backward()
+    expected = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    for result in results:
+        found = result[f"{family} {wrapper}"]
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            # The model's own norms round to float32, and sums are ordered differently.
+            torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-8)
