@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from samples import ROOT
+from records import RESULTS, read, write
 
 from promotion import LossConfig, ProMotionConfig
 from promotion.scenes import SceneConfig
@@ -28,7 +28,7 @@ from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._evaluate import evaluate_scenes
 from tokenseek_common.cli import Console
 
-RESULTS = ROOT / "benchmarks/results/promotion-flow/ablation"
+RUNS = RESULTS / "ablation"
 SEEDS = (0, 1, 2)
 SCENES = 48
 HEIGHT, WIDTH = 96, 128
@@ -119,8 +119,8 @@ def run(variant: Variant, seed: int) -> dict[str, Any]:
 
 def recorded(name: str) -> list[dict[str, Any]]:
     """The runs of a variant that are on disk, by seed."""
-    paths = [RESULTS / f"{name}-{seed}.json" for seed in SEEDS]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    found = [read(RUNS / f"{name}-{seed}.json") for seed in SEEDS]
+    return [record for record in found if record]
 
 
 def compare(name: str, figure: str) -> str:
@@ -156,13 +156,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing, print the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for seed in SEEDS if not options.table else ():
         for name, variant in VARIANTS.items():
-            path = RESULTS / f"{name}-{seed}.json"
+            path = RUNS / f"{name}-{seed}.json"
             if not path.exists():
                 record = run(variant, seed)
-                path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                write(path, record)
                 sys.stdout.write(f"{path.name}: {json.dumps(record)}\n")
                 sys.stdout.flush()
     sys.stdout.write(table() + "\n")

@@ -2,35 +2,32 @@
 
 Each cell is a file under benchmarks/results/promotion-flow/accuracy. A cell that was measured with
 the same weights is not measured again (--again does), so a run that was cut off goes on where it
-stopped. At the end the tables in the package's README are made anew from the files.
+stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
+from records import CONSTANT, OURS, REAL_SIZES, RESULTS, read, size_name, weights_hash, write
 from rivals import RIVALS
-from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES, RealPair, at_size, held_out
+from samples import DEPTH_PAIRS, FLOW_PAIRS, SIZES, RealPair, at_size, held_out
 
 from promotion import ProMotion
+from promotion._pretrained import SHIPPED
 from promotion.datasets import Sample
 from promotion.metrics import Alignment, Crop, depth_metrics, flow_metrics
 
-RESULTS = ROOT / "benchmarks/results/promotion-flow/accuracy"
-README = ROOT / "packages/promotion/README.md"
+CELLS = RESULTS / "accuracy"
 SCENES = 64
-OURS, CONSTANT = "ProMotion", "constant"
-REAL_SIZES: tuple[tuple[int, int] | None, ...] = ((96, 128), (192, 256), None)
 
 Figures = dict[str, dict[str, float]]
 """By what was measured, the figure of each method."""
@@ -97,28 +94,8 @@ def cells(model: ProMotion) -> dict[str, Callable[[], Figures]]:
     return found
 
 
-def size_name(size: tuple[int, int] | None) -> str:
-    """A size as tables say it, rows first."""
-    return "full" if size is None else "{}x{}".format(*size)
-
-
-def weights_hash(folder: Path) -> str:
-    """Which weights a cell was measured with."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-
-
-def recorded(name: str) -> dict[str, Any]:
-    """What is on disk of a cell."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def main() -> None:
     """Measure what is not there yet, and write the tables."""
-    from tables import write_tables  # which reads what this module measures
-
-    from promotion._pretrained import SHIPPED
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--again", action="store_true", help="measure every cell again")
     parser.add_argument("--weights", type=Path, default=SHIPPED, help="others than those shipped")
@@ -126,11 +103,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, weights = ProMotion.from_pretrained(options.weights), weights_hash(options.weights)
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for name, cell in cells(model).items():
         if options.only not in name:
             continue
-        if recorded(name).get("weights") == weights and not options.again:
+        if read(CELLS / f"{name}.json").get("weights") == weights and not options.again:
             continue
         record = cell() | {
             "weights": weights,
@@ -138,11 +114,9 @@ def main() -> None:
             "opencv": cv2.__version__,
             "threads": torch.get_num_threads(),
         }
-        text = json.dumps(record, indent=2) + "\n"
-        (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+        write(CELLS / f"{name}.json", record)
         sys.stdout.write(f"{name}: {json.dumps(record)}\n")
         sys.stdout.flush()
-    write_tables()
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from samples import ROOT
+from records import RESULTS, read, write
 from torch import Tensor
 
 from promotion import ProMotion
 from tokenseek_common.memory import measure
 
-RESULTS = ROOT / "benchmarks/results/promotion-flow/costs"
+CELLS = RESULTS / "costs"
 SIZES = ((96, 128), (128, 192), (192, 256), (384, 512), (448, 1024))
 ITERATIONS, ROUNDS = 12, 5
 LIMIT = 1.0
@@ -145,11 +145,10 @@ def main() -> int:
         name, height, width = options.grown
         print_grown(name, int(height), int(width))
         return 0
-    RESULTS.mkdir(parents=True, exist_ok=True)
     runs = {name: make() for name, make in MODELS.items()}
     records = []
     for height, width in SIZES:
-        path = RESULTS / f"{height}x{width}.json"
+        path = CELLS / f"{height}x{width}.json"
         if options.again or not path.exists():
             found = seconds(runs, height, width)
             record = {
@@ -160,11 +159,11 @@ def main() -> int:
                 "grown_bytes": {name: grown_bytes(name, height, width) for name in found},
                 "torch": torch.__version__,
             }
-            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        records.append(json.loads(path.read_text(encoding="utf-8")))
+            write(path, record)
+        records.append(read(path))
         sys.stdout.write(f"{path.name}: {json.dumps(records[-1]['seconds'])}\n")
         sys.stdout.flush()
-    plot(records, RESULTS / "costs.png")
+    plot(records, CELLS / "costs.png")
     slow = [
         f"{record['size']}: {record['seconds']['tiny'] / record['seconds'][rival]:.2f} of {rival}"
         for record in records

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from accuracy import weights_hash
-from samples import FLOW_PAIRS, ROOT, at_size
+from records import RESULTS, read, weights_hash, write
+from samples import FLOW_PAIRS, at_size
 
 from promotion import LossConfig, ProMotion, losses
 from promotion._predict import resized, views
@@ -24,7 +24,7 @@ from promotion._pretrained import SHIPPED
 from promotion.datasets import Sample
 from promotion.metrics import flow_metrics
 
-RESULT = ROOT / "benchmarks/results/promotion-flow/finetune.json"
+RESULT = RESULTS / "finetune.json"
 NAMES = ("flyingchairs_0000000", "flyingchairs_0000002", "middlebury_aloe", "motorcycle")
 HEIGHT, WIDTH = 96, 128
 STEPS, RATE, LIMIT = 300, 4e-4, 0.5
@@ -61,7 +61,7 @@ def main() -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     weights = weights_hash(SHIPPED)
-    record = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    record = read(RESULT)
     if options.again or record.get("weights") != weights:
         model = ProMotion.from_pretrained()
         samples = {
@@ -81,7 +81,7 @@ def main() -> int:
             "cpu_seconds": round(seconds, 1),
             "weights": weights,
         }
-        RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write(RESULT, record)
     sys.stdout.write(json.dumps(record, indent=2) + "\n")
     return 0 if record["after"]["mean"] < LIMIT else 1
 

@@ -15,14 +15,14 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from accuracy import weights_hash
-from samples import ROOT, held_out
+from records import RESULTS, read, weights_hash, write
+from samples import held_out
 
 from promotion import ProMotion
 from promotion._pretrained import SHIPPED
 from promotion.nn import STRIDE, _matching
 
-RESULTS = ROOT / "benchmarks/results/promotion-flow/matching"
+CELLS = RESULTS / "matching"
 SIZES = ((64, 96), (96, 128), (128, 192), (192, 256), (256, 384), (384, 512), (512, 768))
 SCENES = 12
 PLAIN, OURS, NONE = "whole picture", "window, sharpened", "no motion"
@@ -66,22 +66,21 @@ def plot(records: list[dict[str, dict[str, float]]]) -> None:
     axes.set(xscale="log", xlabel="cells of a picture", ylabel="error of the start / motion")
     axes.set_ylim(bottom=0)
     axes.legend()
-    figure.savefig(RESULTS / "matching.png", dpi=110)
+    figure.savefig(CELLS / "matching.png", dpi=110)
 
 
 @torch.no_grad()
 def main() -> None:
     """Measure what is not there yet with these weights, and draw."""
     torch.set_num_threads(1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
     model, weights = ProMotion.from_pretrained(), weights_hash(SHIPPED)
     records = []
     for height, width in SIZES:
-        path = RESULTS / f"{height}x{width}.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path = CELLS / f"{height}x{width}.json"
+        record = read(path)
         if record.get("weights") != weights:
             record = {"errors": errors(model, height, width), "weights": weights}
-            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            write(path, record)
         sys.stdout.write(f"{path.name}: {json.dumps(record)}\n")
         sys.stdout.flush()
         records.append(record)

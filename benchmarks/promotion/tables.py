@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from typing import Any
 
 from ablation import table as ablation_table
-from accuracy import CONSTANT, OURS, README, REAL_SIZES, RESULTS, size_name
-from rivals import RIVALS
+from records import CONSTANT, METHODS, OURS, REAL_SIZES, RESULTS, read, size_name
 from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 
+README = ROOT / "packages/promotion/README.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
-METHODS = (OURS, *RIVALS)
 
 
 def recorded(name: str, measured: str) -> dict[str, float]:
     """A cell's figures by method."""
-    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    figures: dict[str, float] = record[measured]
+    figures: dict[str, float] = read(RESULTS / "accuracy" / f"{name}.json")[measured]
     return figures
 
 
@@ -78,21 +74,26 @@ def depth_table() -> str:
     return "\n".join(lines)
 
 
-def write_tables() -> None:
-    """Put the tables between their marks, in the README and in the model card."""
-    tables = {
-        "flow": flow_table(),
-        "pairs": pairs_table(),
-        "depth": depth_table(),
-        "ablation": ablation_table(),
+def with_tables(text: str) -> str:
+    """A page with all tables that it has marks for."""
+    makers = {
+        "flow": flow_table,
+        "pairs": pairs_table,
+        "depth": depth_table,
+        "ablation": ablation_table,
     }
+    for name, make in makers.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{make()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def write_tables() -> None:
+    """Make the tables of both pages anew."""
     for path in (README, CARD):
-        text = path.read_text(encoding="utf-8")
-        for name, lines in tables.items():
-            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-            if begin in text:
-                before, rest = text.split(begin)
-                text = f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}"
+        text = with_tables(path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
 
 

@@ -174,6 +174,9 @@ def test_weights_come_back_whole_and_silently(
     found = loaded.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
     assert capsys.readouterr().out == ""
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in card
+    assert "`promotion.ProMotion.from_pretrained`, of the package promotion-flow" in card
 
 
 def test_weights_that_are_not_there_are_refused() -> None:

@@ -35,6 +35,14 @@ from tokenseek_common import InputError
 TaskName = Literal["flow", "depth"]
 BOTH: tuple[TaskName, ...] = ("flow", "depth")
 
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+Weights of a ProMotion model: optical flow of two pictures, and depth of the first.
+`promotion.ProMotion.from_pretrained`, of the package promotion-flow, loads them.
+"""
+
 
 @dataclass(frozen=True)
 class ProMotionOutput:
@@ -73,6 +81,7 @@ class ProMotion(
     library_name="promotion-flow",
     tags=["optical-flow", "depth-estimation"],
     license="apache-2.0",
+    model_card_template=MODEL_CARD,
 ):
     """Optical flow of two frames and depth of the first.
 

@@ -27,7 +27,7 @@ from promotion.nn._matching import grid
 TRAINED_SIDE = 256
 """Pixels of the longer side that the first view has at most, and more than half of."""
 
-FINEST_SIDE = 512
+FINEST_SIDE = 256
 """Pixels of the longer side up to which the last view is twice as large as the pictures."""
 
 

@@ -1,0 +1,40 @@
+"""Where figures are recorded, and what they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from samples import ROOT
+
+RESULTS = ROOT / "benchmarks/results/promotion-flow"
+
+OURS, CONSTANT = "ProMotion", "constant"
+METHODS = (OURS, "DIS", "DIS, finest", "Farneback", "no motion")
+"""Of flow, as tables call them."""
+
+REAL_SIZES: tuple[tuple[int, int] | None, ...] = ((96, 128), (192, 256), None)
+"""At which real pictures are measured; None leaves them as they are."""
+
+
+def size_name(size: tuple[int, int] | None) -> str:
+    """A size as tables say it, rows first."""
+    return "full" if size is None else "{}x{}".format(*size)
+
+
+def weights_hash(folder: Path) -> str:
+    """Which weights a figure was measured with."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What was recorded, if anything was."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """Record figures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
