@@ -52,7 +52,7 @@ class Viz(CommonOptions):
     """Files of flow (.flo, KITTI's .png, .pfm, .npz) or depth (.pfm, .dpt, .png, .npz), or one
     folder of them."""
 
-    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", aliases=("-o",))] = None
     """Where to write: a new or empty folder. Without it, beside the files."""
 
     truth: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

@@ -45,7 +45,7 @@ def evaluate_scenes(
             depth.update(output.depths[-1][0], sample.depth, sample.depth_valid)
             flat.update(torch.ones_like(sample.depth), sample.depth, sample.depth_valid)
     model.train(training)
-    figures = {}
+    figures: dict[str, float] = {}
     if "flow" in tasks:
         figures |= {"epe": flow.compute().epe, "epe_zero": still.compute().epe}
     if "depth" in tasks:

@@ -26,7 +26,7 @@ from promotion.training._checkpoints import (
     save_checkpoint,
     step_of,
 )
-from promotion.training._config import StageConfig, TrainingConfig
+from promotion.training._config import PartName, StageConfig, TrainingConfig
 from promotion.training._ending import asked_to_end
 from promotion.training._evaluate import evaluate_scenes
 from promotion.training._log import TrainingLog
@@ -213,13 +213,13 @@ class Trainer:
     def _freeze(self, stage: StageConfig, first: int) -> None:
         """Hold still what the stage says."""
         model = self.bare
-        features = [model.encoder, model.denoiser, model.learner]
-        for name, parts in {
-            "features": features,
+        parts: dict[PartName, list[torch.nn.Module | None]] = {
+            "features": [model.encoder, model.denoiser, model.learner],
             "flow": [model.flow],
             "depth": [model.depth],
-        }.items():
-            for parameter in parameters_of(*parts):
+        }
+        for name, modules in parts.items():
+            for parameter in parameters_of(*modules):
                 parameter.requires_grad_(name not in stage.frozen)
         if model.learner is not None and self.config.model.memory:
             begin = self.step - first < stage.frozen_memory * stage.steps
