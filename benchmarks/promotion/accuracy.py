@@ -27,7 +27,7 @@ from promotion.datasets import Sample
 from promotion.metrics import Alignment, Crop, depth_metrics, flow_metrics
 
 CELLS = RESULTS / "accuracy"
-SCENES = 64
+SCENES = 32
 
 Figures = dict[str, dict[str, float]]
 """By what was measured, the figure of each method."""

@@ -21,20 +21,35 @@ class FakeTokenizer:
     closes: bool = False
     """Whether the tokenizer itself puts the end-of-sequence token behind a text."""
 
+    segments: bool = False
+    """Whether it tells two texts apart by ``token_type_ids``."""
+
     pieces: list[str] = field(default_factory=lambda: ["<s>", "</s>"])
 
     def __call__(
-        self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool, verbose: bool
+        self,
+        text: str,
+        text_pair: str | None = None,
+        *,
+        add_special_tokens: bool,
+        return_offsets_mapping: bool,
+        verbose: bool,
     ) -> dict[str, list[int] | list[tuple[int, int]]]:
-        assert return_offsets_mapping
         assert not verbose
-        found = [(self._id(match.group()), match.span()) for match in _PIECE.finditer(text)]
+        found = self._located(text)
         if add_special_tokens:
             found = [(BOS, (0, 0)), *found, *([(EOS, (0, 0))] if self.closes else [])]
-        return {
-            "input_ids": [token for token, _ in found],
-            "offset_mapping": [span for _, span in found],
+        first = len(found)
+        if text_pair is not None:
+            found += [*self._located(text_pair), (EOS, (0, 0))]
+        encoded: dict[str, list[int] | list[tuple[int, int]]] = {
+            "input_ids": [token for token, _ in found]
         }
+        if return_offsets_mapping:
+            encoded["offset_mapping"] = [span for _, span in found]
+        if self.segments:
+            encoded["token_type_ids"] = [0] * first + [1] * (len(found) - first)
+        return encoded
 
     def apply_chat_template(
         self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
@@ -52,6 +67,9 @@ class FakeTokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(self.pieces[token] for token in tokens)
+
+    def _located(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+        return [(self._id(match.group()), match.span()) for match in _PIECE.finditer(text)]
 
     def _id(self, piece: str) -> int:
         if piece not in self.pieces:

@@ -163,7 +163,9 @@ def test_no_records_are_told() -> None:
 
 def test_a_tokenizer_without_offsets_is_told() -> None:
     class Slow(FakeTokenizer):
-        def __call__(self, text: str, **options: bool) -> dict[str, Any]:
+        def __call__(
+            self, text: str, text_pair: str | None = None, **options: bool
+        ) -> dict[str, Any]:
             raise NotImplementedError
 
     with pytest.raises(InputError) as error:

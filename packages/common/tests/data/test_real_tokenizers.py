@@ -12,9 +12,14 @@ from tokenseek_common.data import (
     Message,
     Record,
     Template,
+    encode_causal,
+    encode_classification,
+    encode_prompt,
     encode_record,
     encode_records,
+    encode_seq2seq,
     load_records,
+    load_task,
 )
 
 transformers = pytest.importorskip(
@@ -87,3 +92,23 @@ def test_real_records_are_learnt_to_the_letter(file: str, stories: Any, smollm2:
         for record, example in zip(records, examples, strict=True):
             reply = record.messages[-1].content + tokenizer.eos_token
             assert learnt(example.labels, tokenizer).strip() == reply.strip()
+
+
+def test_a_real_passage_is_cut_and_its_question_and_label_are_not(stories: Any) -> None:
+    samples = load_task("boolq", DATA / "text" / "superglue", split="validation", limit=40)
+    long = [sample for sample in samples if len(sample.texts["passage"]) > 600]
+    assert len(long) > 10
+    for sample in long:
+        question = f"boolq question: {sample.texts['question']} passage: "
+        example = encode_causal(sample, stories, max_length=128)
+        assert learnt(example.labels, stories) == f"{sample.target}</s>"
+        prompt = encode_prompt(sample, stories, max_length=128)
+        assert prompt == example.input_ids[: len(prompt)]
+        assert stories.decode(prompt, skip_special_tokens=True).startswith(question)
+        for tokens in (
+            example.input_ids,
+            encode_seq2seq(sample, stories, max_length=128).input_ids,
+            encode_classification(sample, stories, max_length=128).input_ids,
+        ):
+            assert 120 < len(tokens) <= 128
+            assert tokens[0] == stories.bos_token_id

@@ -1,28 +1,91 @@
-"""From a file or a hub id to records, to examples (token ids and labels), to batches of tensors."""
+"""From a file or a hub id to records or task samples, to token ids and labels, to batches."""
 
 from tokenseek_common.data._batches import PaddingCollator, make_loader, pad_batch
 from tokenseek_common.data._encoding import encode_record, encode_records
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
+from tokenseek_common.data._known_tasks import TASKS, find_task, labelled_text_task
+from tokenseek_common.data._metrics import (
+    accuracy,
+    answer_exact_match,
+    answer_f1,
+    macro_f1,
+    multirc_exact_match,
+    multirc_f1a,
+    normalize_answer,
+)
+from tokenseek_common.data._mixtures import mix_samples, mixture_rates
 from tokenseek_common.data._prompts import Rendering, Template, Tokenizer, render_record
 from tokenseek_common.data._records import Message, Record, record_from_fields
+from tokenseek_common.data._scores import score_predictions
 from tokenseek_common.data._sources import load_records
-from tokenseek_common.data._splits import train_eval_split
+from tokenseek_common.data._splits import stratified_split, train_eval_split
+from tokenseek_common.data._task_classes import (
+    ClassificationExample,
+    PairTokenizer,
+    encode_candidates,
+    encode_classification,
+)
+from tokenseek_common.data._task_encoding import (
+    Seq2SeqExample,
+    encode_causal,
+    encode_prompt,
+    encode_seq2seq,
+)
+from tokenseek_common.data._task_sources import load_task
+from tokenseek_common.data._task_texts import (
+    ClassificationText,
+    TextToText,
+    render_candidates,
+    render_classification,
+    render_text_to_text,
+)
+from tokenseek_common.data._tasks import Task, TaskSample
 
 __all__ = [
     "IGNORE_INDEX",
+    "TASKS",
+    "ClassificationExample",
+    "ClassificationText",
     "Example",
     "Message",
     "PaddingCollator",
+    "PairTokenizer",
     "Record",
     "Rendering",
+    "Seq2SeqExample",
+    "Task",
+    "TaskSample",
     "Template",
+    "TextToText",
     "Tokenizer",
+    "accuracy",
+    "answer_exact_match",
+    "answer_f1",
+    "encode_candidates",
+    "encode_causal",
+    "encode_classification",
+    "encode_prompt",
     "encode_record",
     "encode_records",
+    "encode_seq2seq",
+    "find_task",
+    "labelled_text_task",
     "load_records",
+    "load_task",
+    "macro_f1",
     "make_loader",
+    "mix_samples",
+    "mixture_rates",
+    "multirc_exact_match",
+    "multirc_f1a",
+    "normalize_answer",
     "pad_batch",
     "record_from_fields",
+    "render_candidates",
+    "render_classification",
     "render_record",
+    "render_text_to_text",
+    "score_predictions",
+    "stratified_split",
     "train_eval_split",
 ]

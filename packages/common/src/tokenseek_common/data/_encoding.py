@@ -36,11 +36,23 @@ def encode_record(record: Record, tokenizer: Tokenizer, *, template: Template = 
         >>> record = Record((Message("user", "Hi"), Message("assistant", "Hello")))
         >>> encode_record(record, tokenizer)
     """
-    rendering = render_record(record, tokenizer, template=template)
+    return encode_rendering(render_record(record, tokenizer, template=template), tokenizer)
+
+
+def encode_rendering(rendering: Rendering, tokenizer: Tokenizer) -> Example:
+    """Tokenize a rendered text in one go and mask all of it but its spans."""
+    tokens = located_tokens(rendering.text, tokenizer, add_special_tokens=not rendering.ready)
+    return _masked(tokens, rendering, getattr(tokenizer, "eos_token_id", None))
+
+
+def located_tokens(
+    text: str, tokenizer: Tokenizer, *, add_special_tokens: bool
+) -> list[tuple[int, tuple[int, int]]]:
+    """The tokens of a text, each with the stretch of characters that it stands for."""
     try:
         encoded = tokenizer(
-            rendering.text,
-            add_special_tokens=not rendering.ready,
+            text,
+            add_special_tokens=add_special_tokens,
             return_offsets_mapping=True,
             verbose=False,  # the cut to max_length comes later: no warning about the length here
         )
@@ -49,8 +61,7 @@ def encode_record(record: Record, tokenizer: Tokenizer, *, template: Template = 
             f"tokenizer ({type(tokenizer).__name__}) must report character offsets; "
             "load the fast version of it"
         ) from error
-    tokens = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
-    return _masked(tokens, rendering, getattr(tokenizer, "eos_token_id", None))
+    return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
 
 
 def _masked(

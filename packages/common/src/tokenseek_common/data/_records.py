@@ -89,45 +89,49 @@ def record_from_fields(fields: Mapping[str, object]) -> Record:
         return Record(_messages(fields["messages"]))
     if "instruction" in fields and "output" in fields:
         # The hub gives None for an input that is absent.
-        context = "" if fields.get("input") is None else _text(fields["input"], "input")
+        context = "" if fields.get("input") is None else text_value(fields["input"], "input")
         return _exchange(fields, "instruction", "output", context)
     for asked, answered in _PAIRS:
         if asked in fields and answered in fields:
             return _exchange(fields, asked, answered, "")
     if "text" in fields:
-        return Record(text=_text(fields["text"], "text"))
+        return Record(text=text_value(fields["text"], "text"))
     found = ", ".join(map(str, fields)) or "none"
     raise InputError(f"fields ({found}) must fit {LAYOUTS}; rename the fields")
 
 
 def _exchange(fields: Mapping[str, object], asked: str, answered: str, context: str) -> Record:
-    question = Message("user", _text(fields[asked], asked))
-    answer = Message("assistant", _text(fields[answered], answered))
+    question = Message("user", text_value(fields[asked], asked))
+    answer = Message("assistant", text_value(fields[answered], answered))
     return Record((question, answer), context=context)
 
 
 def _messages(turns: object) -> tuple[Message, ...]:
     if not isinstance(turns, list | tuple):
         raise InputError(
-            f"messages ({_kind(turns)}) must be a list of {{role, content}}; rewrite it as one"
+            f"messages ({kind_of(turns)}) must be a list of {{role, content}}; rewrite it as one"
         )
     messages = []
     for position, turn in enumerate(turns):
         name = f"messages[{position}]"
         if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
             raise InputError(
-                f"{name} ({_kind(turn)}) must be an object with role and content; "
+                f"{name} ({kind_of(turn)}) must be an object with role and content; "
                 "add what is missing"
             )
         messages.append(
-            Message(_text(turn["role"], f"{name}.role"), _text(turn["content"], f"{name}.content"))
+            Message(
+                text_value(turn["role"], f"{name}.role"),
+                text_value(turn["content"], f"{name}.content"),
+            )
         )
     return tuple(messages)
 
 
-def _text(value: object, name: str) -> str:
+def text_value(value: object, name: str) -> str:
+    """A value that must be text, with its name for the error."""
     if not isinstance(value, str):
-        raise InputError(f"{name} ({_kind(value)}) must be text; write it as a string")
+        raise InputError(f"{name} ({kind_of(value)}) must be text; write it as a string")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -138,7 +142,7 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """The JSON name of a value's type, for errors: to quote the value would take a page."""
     if value is None:
         return "null"

@@ -1,0 +1,170 @@
+"""A row of a task's file, or of the hub, to samples: the official files nest some of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from tokenseek_common._errors import InputError
+from tokenseek_common.data._records import kind_of, text_value
+from tokenseek_common.data._tasks import Layout, Task, TaskSample, label_key
+
+Row: TypeAlias = Mapping[str, object]
+
+_HIGHLIGHT = re.compile(r"\n@highlight\n")
+_HIGHLIGHT_AFTER_MARK = re.compile(r"(?<=[.?!\"'])\n@highlight\n")
+
+
+def row_samples(task: Task, row: Row) -> Iterator[TaskSample]:
+    """The samples of one row: one of most tasks, one a query of ReCoRD, one an answer of MultiRC.
+
+    Raises:
+        InputError: If a field is missing, is of another kind, or the label is none of the task's.
+    """
+    named = {dict(task.aliases).get(name, name): value for name, value in row.items()}
+    return _LAYOUTS[task.layout](task, named)
+
+
+def _flat(task: Task, row: Row) -> Iterator[TaskSample]:
+    texts = {field: text_value(value, field) for field, value in _picked(row, *task.fields).items()}
+    yield TaskSample(task, texts, task.labels, _answers(task, row))
+
+
+def _wsc(task: Task, row: Row) -> Iterator[TaskSample]:
+    """Marks both spans in the text as T5 does: a pronoun alone may stand there more than once."""
+    flat = {**row, **_object(row["target"], "target")} if "target" in row else row
+    for sample in _flat(task, flat):
+        text = sample.texts["text"]
+        for span, mark in (("span1", "*"), ("span2", "#")):
+            text = _marked(text, sample.texts[f"{span}_text"], flat.get(f"{span}_index"), mark)
+        yield replace(sample, texts={**sample.texts, "text": text})
+
+
+def _marked(text: str, span: str, index: object, mark: str) -> str:
+    """The text with a mark on both sides of the span that begins with word number `index`."""
+    words = list(re.finditer(r"\S+", text))
+    if isinstance(index, int) and 0 <= index < len(words):
+        start = words[index].start()
+        if text.startswith(span, start):
+            end = start + len(span)
+            return f"{text[:start]}{mark}{span}{mark}{text[end:]}"
+    return text
+
+
+def _multirc(task: Task, row: Row) -> Iterator[TaskSample]:
+    if "passage" not in row:
+        for sample in _flat(task, row):
+            place = row.get("idx")
+            asked = place.get("question") if isinstance(place, Mapping) else None
+            question = sample.texts["question"] if asked is None else str(asked)
+            yield replace(sample, group=sample.texts["paragraph"], question=question)
+        return
+    passage = _picked(_object(row["passage"], "passage"), "text", "questions")
+    for number, found in enumerate(_list(passage["questions"], "questions")):
+        row = _object(found, f"questions[{number}]")
+        asked = _picked(row, "question", "answers")
+        question = str(row.get("idx", number))
+        for answer in _list(asked["answers"], "answers"):
+            proposed = _object(answer, f"questions[{number}].answers")
+            flat = {**proposed, "paragraph": passage["text"], "question": asked["question"]}
+            flat["answer"] = _picked(proposed, "text")["text"]
+            for sample in _flat(task, flat):
+                yield replace(sample, group=sample.texts["paragraph"], question=question)
+
+
+def _record(task: Task, row: Row) -> Iterator[TaskSample]:
+    if isinstance(row.get("passage"), Mapping):
+        passage = _picked(_object(row["passage"], "passage"), "text", "entities")
+        article = text_value(passage["text"], "passage.text")
+        queries = _list(_picked(row, "qas")["qas"], "qas")
+        entities = [_span(article, span) for span in _list(passage["entities"], "entities")]
+    else:
+        article = text_value(_picked(row, "passage")["passage"], "passage")
+        queries = [row]
+        listed = _list(_picked(row, "entities")["entities"], "entities")
+        entities = [text_value(entity, "entities") for entity in listed]
+    if not entities:
+        raise InputError("entities (0) must be at least one; remove the row")
+    choices = tuple(dict.fromkeys(entities))  # the same name may stand in several places
+    shown = _HIGHLIGHT.sub(". ", _HIGHLIGHT_AFTER_MARK.sub(" ", article))
+    for number, found in enumerate(queries):
+        query = _object(found, f"qas[{number}]")
+        texts = {
+            "query": text_value(_picked(query, "query")["query"], "query"),
+            "entities": ", ".join(choices),
+            "passage": shown,
+        }
+        answers = tuple(
+            text_value(
+                _picked(answer, "text")["text"] if isinstance(answer, Mapping) else answer,
+                "answers",
+            )
+            for answer in _list(query.get("answers") or [], "answers")
+        )
+        yield TaskSample(task, texts, choices, tuple(dict.fromkeys(answers)), group=article)
+
+
+def _span(article: str, span: object) -> str:
+    place = _picked(_object(span, "entities"), "start", "end")
+    start, end = place["start"], place["end"]
+    if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start <= end:
+        raise InputError(
+            f"entities (from {start} to {end}) must be places in the passage; "
+            "write whole numbers, the first character and the last"
+        )
+    return article[start : end + 1]
+
+
+_LAYOUTS: Mapping[Layout, Callable[[Task, Row], Iterator[TaskSample]]] = {
+    "flat": _flat,
+    "wsc": _wsc,
+    "multirc": _multirc,
+    "record": _record,
+}
+
+
+def _answers(task: Task, row: Row) -> tuple[str, ...]:
+    """The label in words; none where it is absent, null or -1, as in the official test sets."""
+    found = row.get(task.label_field)
+    if found is None or found in (-1, "-1"):
+        return ()
+    index: int | None = None
+    if isinstance(found, int):  # true and false are the indices 1 and 0
+        index = int(found)
+    elif isinstance(found, str):
+        keys = [label_key(label) for label in task.labels]
+        if label_key(found) in keys:
+            index = keys.index(label_key(found))
+        elif found.isdecimal():
+            index = int(found)
+    if index is None or not 0 <= index < len(task.labels):
+        raise InputError(
+            f"{task.label_field} ({found}) must be one of {', '.join(task.labels)} or an index "
+            f"below {len(task.labels)}; mend the row, or give the task all of its labels"
+        )
+    return (task.labels[index],)
+
+
+def _picked(row: Row, *fields: str) -> dict[str, object]:
+    missing = [field for field in fields if field not in row]
+    if missing:
+        found = ", ".join(map(str, row)) or "none"
+        raise InputError(
+            f"fields ({found}) must include {', '.join(missing)}; "
+            "rename the fields or choose another task"
+        )
+    return {field: row[field] for field in fields}
+
+
+def _object(value: object, name: str) -> Row:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} ({kind_of(value)}) must be an object; write it as {{...}}")
+    return value
+
+
+def _list(value: object, name: str) -> list[object]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} ({kind_of(value)}) must be a list; write it as [...]")
+    return list(value)

@@ -1,0 +1,106 @@
+"""Where the samples of a task come from: a file, a folder in the official layout, or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from tokenseek_common._errors import InputError
+from tokenseek_common.data._known_tasks import find_task
+from tokenseek_common.data._rows import (
+    Located,
+    Reader,
+    as_object,
+    file_rows,
+    hub_rows,
+    is_path,
+    json_rows,
+    jsonl_rows,
+    labelled_lines,
+    tsv_rows,
+)
+from tokenseek_common.data._task_rows import row_samples
+from tokenseek_common.data._tasks import Task, TaskSample
+
+_READERS: Mapping[str, Reader] = {".jsonl": jsonl_rows, ".json": json_rows, ".tsv": tsv_rows}
+_SAME_SPLIT = {"validation": "val", "val": "validation"}  # the hub's name and the archive's
+
+
+def load_task(
+    task: Task | str, source: str | Path, *, split: str = "train", limit: int | None = None
+) -> list[TaskSample]:
+    """Read the samples of a task.
+
+    Args:
+        task: A task, or the name of one of `TASKS`.
+        source: A ``.jsonl``, ``.json`` or ``.tsv`` file (the last with a line of names on top); a
+            folder with one file a split (``train.jsonl``, ``val.jsonl``), or the folder of all
+            tasks that the official archive unpacks to; or a hub id such as
+            ``aps/super_glue:boolq``. A file with any other suffix is read as lines "label text" if
+            the task has one text. Nested rows of the official files and flat ones of the hub give
+            the same samples.
+        split: Which file of a folder, or which split on the hub; ``validation`` and ``val`` are
+            one. A file has none.
+        limit: Read at most this many samples, from the start.
+
+    Returns:
+        The samples in their order; without answers where the source has none, or -1.
+
+    Raises:
+        InputError: If the source is missing, empty or not readable, or a row does not fit the
+            task; the text names the file and the line.
+        ImportError: If a hub id is given and ``datasets`` is not installed.
+
+    Example:
+        >>> load_task("boolq", "SuperGLUE", split="validation")
+        >>> load_task(labelled_text_task("mood", ["sad", "glad"]), "mood.tsv")
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit ({limit}) must be at least 1; leave it out to read everything")
+    wanted = find_task(task) if isinstance(task, str) else task
+    rows = (
+        _path_rows(wanted, Path(source).expanduser(), split)
+        if is_path(source)
+        else hub_rows(
+            str(source), split=split, stream=limit is not None, files="a data file, a folder"
+        )
+    )
+    samples = list(islice(_samples(wanted, rows), limit))
+    if not samples:
+        raise InputError(f"source ({source}) must hold at least one sample; it is empty")
+    return samples
+
+
+def _samples(task: Task, rows: Iterator[Located]) -> Iterator[TaskSample]:
+    for where, row in rows:
+        fields = as_object(where, row)
+        try:
+            yield from row_samples(task, fields)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+
+def _path_rows(task: Task, path: Path, split: str) -> Iterator[Located]:
+    file = _split_file(task, path, split) if path.is_dir() else path
+    one_text = task.layout == "flat" and len(task.fields) == 1
+
+    def lines(path: Path) -> Iterator[Located]:
+        for where, (label, text) in labelled_lines(path):
+            yield where, {task.label_field: label, task.fields[0]: text}
+
+    yield from file_rows(file, _READERS, other=lines if one_text else None)
+
+
+def _split_file(task: Task, folder: Path, split: str) -> Path:
+    inner = folder / task.folder  # the folder itself, for a task that the archive does not hold
+    folder = inner if inner.is_dir() else folder
+    for stem in (split, _SAME_SPLIT.get(split, split)):
+        for suffix in _READERS:
+            if (folder / f"{stem}{suffix}").is_file():
+                return folder / f"{stem}{suffix}"
+    held = sorted(file.stem for file in folder.iterdir() if file.suffix in _READERS)
+    raise InputError(
+        f"split ({split}) must be one that {folder} holds ({', '.join(held) or 'none'}); "
+        "name one of them, or a file"
+    )
