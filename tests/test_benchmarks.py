@@ -46,3 +46,12 @@ def test_the_study_shows_its_records_and_its_rule_gives_the_default(
     assert shown.strip() == report["results"]()
     config = TokenSeekConfig()
     assert report["default"]() == f"r10-{config.gradient}-{config.selector}"
+
+
+def test_the_pages_of_promotion_show_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/promotion")
+    tables = runpy.run_path(str(ROOT / "benchmarks/promotion/tables.py"))
+    for page in (tables["README"], tables["CARD"]):
+        text = page.read_text(encoding="utf-8")
+        assert text == tables["with_tables"](text)
+        assert "| ProMotion |" in text
