@@ -57,6 +57,7 @@ def train(rank: int, folder: Path) -> None:
     for kind in KINDS:
         sharded = str(kind == "fsdp2").lower()
         os.environ |= {"ACCELERATE_USE_FSDP": sharded, "FSDP_VERSION": "2"}
+        os.environ["OMP_NUM_THREADS"] = "1"  # unset, accelerate warns that it sets it so
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"  # accelerate config's default
         os.chdir(folder / kind)
         for name in TOLD:
