@@ -42,6 +42,9 @@ class LossConfig:
     scale_invariance: float = 0.85
     """Share of the scale error that the depth loss forgives: 1 learns relative depth only."""
 
+    relative: float = 0.0
+    """Share of the relative depth error, beside the logarithmic one, in the depth loss."""
+
     depth: float = 1.0
     """a."""
 
@@ -57,7 +60,7 @@ class LossConfig:
                 raise InputError(
                     f"{name} ({getattr(self, name)}) must be above 0 and at most 1; 0.8 is usual"
                 )
-        for name in ("scale_invariance", "depth", "denoising", "margin"):
+        for name in ("scale_invariance", "relative", "depth", "denoising", "margin"):
             if not getattr(self, name) >= 0:
                 raise InputError(
                     f"{name} ({getattr(self, name)}) must be at least 0; 0 switches it off"
@@ -84,10 +87,7 @@ def losses(output: ProMotionOutput, sample: Sample, config: LossConfig) -> Losse
         zero,
     )
     depth = sequence(
-        [
-            depth_loss(depth, sample.depth, sample.depth_valid, config.scale_invariance)
-            for depth in output.depths
-        ],
+        [depth_loss(depth, sample.depth, sample.depth_valid, config) for depth in output.depths],
         config.depth_gamma,
         zero,
     )
@@ -119,6 +119,21 @@ def depth_loss(
     depth: Float[Tensor, "b h w"],
     target: Float[Tensor, "b h w"],
     valid: Bool[Tensor, "b h w"],
+    config: LossConfig,
+) -> Float[Tensor, ""]:
+    """The logarithmic error, and the relative one as far as it is asked for."""
+    low, high = DEPTH_RANGE
+    known = valid & (target >= low) & (target <= high)
+    loss = log_depth_loss(depth, target, known, config.scale_invariance)
+    if config.relative:
+        loss = loss + config.relative * relative_depth_loss(depth, target, known)
+    return loss
+
+
+def log_depth_loss(
+    depth: Float[Tensor, "b h w"],
+    target: Float[Tensor, "b h w"],
+    known: Bool[Tensor, "b h w"],
     scale_invariance: float,
 ) -> Float[Tensor, ""]:
     """``sqrt(mean d^2 - lambda (mean d)^2)``, d = log z - log z*, the mean over known pictures.
@@ -126,8 +141,6 @@ def depth_loss(
     Source:
         Eigen, Puhrsch and Fergus (2014), with the root of Lee et al., "From Big to Small" (2019).
     """
-    low, high = DEPTH_RANGE
-    known = valid & (target >= low) & (target <= high)
     difference = torch.where(known, depth.log() - torch.where(known, target, 1).log(), 0)
     count = known.sum((1, 2))
     mean = difference.sum((1, 2)) / count.clamp_min(1)
@@ -136,3 +149,19 @@ def depth_loss(
     # A picture without truth has variance 0, where the root has no gradient.
     roots = torch.where(count > 0, variance, 1).clamp_min(1e-8).sqrt()
     return torch.where(count > 0, roots, 0).sum() / (count > 0).sum().clamp_min(1)
+
+
+def relative_depth_loss(
+    depth: Float[Tensor, "b h w"], target: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """``mean |s z - z*| / z*``, log s = -mean d, the mean over known pictures.
+
+    Abs Rel of relative depth. The logarithmic error takes a near thing seen twice too far for no
+    worse than one seen half as far; here it is twice as bad. The gradient flows through s too: it
+    would otherwise shrink all depths for ever, which s makes good.
+    """
+    difference = torch.where(known, depth.log() - torch.where(known, target, 1).log(), 0)
+    count = known.sum((1, 2))
+    mean = difference.sum((1, 2)) / count.clamp_min(1)
+    error = torch.where(known, (difference - mean[:, None, None]).expm1().abs(), 0)
+    return (error.sum((1, 2)) / count.clamp_min(1)).sum() / (count > 0).sum().clamp_min(1)
