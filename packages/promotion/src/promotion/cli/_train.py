@@ -76,7 +76,8 @@ class Train(CommonOptions):
                 config, folder, own, accelerator=accelerator, tensorboard=self.tensorboard
             ).run()
         if state.is_main_process:
-            self._tell(console, config, folder, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._tell(console, config, folder, seconds, state.num_processes)
 
     def _prepare(self) -> tuple[TrainingConfig, Path]:
         """Read the config and open the folder."""
@@ -87,14 +88,20 @@ class Train(CommonOptions):
             config = replace(config, seed=self.seed)
         return config, open_training(config, self.output, resume=self.resume)
 
-    def _tell(self, console: Console, config: TrainingConfig, folder: Path, seconds: float) -> None:
+    def _tell(
+        self,
+        console: Console,
+        config: TrainingConfig,
+        folder: Path,
+        seconds: float,
+        processes: int,
+    ) -> None:
         """Print what came of it."""
         figures = [
             {name: value for name, value in line.items() if name.startswith(FIGURES)}
             for line in read_log(folder)
         ]
         *_, evaluation = filter(None, figures)
-        processes = PartialState().num_processes
         console.print(
             f"{config.steps} steps, in {seconds:.0f} s on {processes} "
             f"{'process' if processes == 1 else 'processes'}: weights in {folder}"
