@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from promotion import LossConfig, ProMotionOutput, losses
-from promotion._losses import depth_loss, flow_loss, sequence
+from promotion._losses import depth_loss, flow_loss, relative_depth_loss, sequence
 from promotion.datasets import Sample
 from tokenseek_common import InputError
 
@@ -50,14 +50,48 @@ def test_depth_is_the_root_of_the_scale_invariant_square() -> None:
     valid = torch.tensor([[[True, True, True]], [[False, False, False]]])
     d = [math.log(3 / 2), 0.0]  # 90 m are beyond the range, the second picture is unknown
     expected = math.sqrt(sum(x * x for x in d) / 2 - 0.85 * (sum(d) / 2) ** 2)
-    assert depth_loss(depth, target, valid, 0.85).item() == pytest.approx(expected, rel=1e-12)
+    found = depth_loss(depth, target, valid, LossConfig())
+    assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_wrong_scale_is_forgiven_in_full_or_not_at_all() -> None:
     sample = sample_of()
-    scaled = [depth_loss(3 * sample.depth, sample.depth, sample.depth_valid, x) for x in (1.0, 0.0)]
+    scaled = [
+        depth_loss(
+            3 * sample.depth, sample.depth, sample.depth_valid, LossConfig(scale_invariance=x)
+        )
+        for x in (1.0, 0.0)
+    ]
     assert scaled[0].item() == pytest.approx(1e-4)  # the root's floor
     assert scaled[1].item() == pytest.approx(math.log(3))
+
+
+def test_relative_depth_is_off_by_its_share_of_the_truth_once_the_means_of_the_logs_agree() -> None:
+    target = torch.tensor([[[2.0, 4.0], [8.0, 3.0]]], dtype=torch.float64)
+    # Off by factors 1/2, 1 and 2 where it is known, and ten metres too far at large.
+    depth = 10 * target * torch.tensor([[[0.5, 1.0], [2.0, 7.0]]], dtype=torch.float64)
+    known = torch.tensor([[[True, True], [True, False]]])
+    expected = (0.5 + 0 + 1) / 3
+    assert relative_depth_loss(depth, target, known).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_relative_depth_moves_no_picture_as_a_whole() -> None:
+    sample = sample_of()
+    logarithm = torch.rand_like(sample.depth, requires_grad=True)
+    relative_depth_loss(logarithm.exp(), sample.depth, sample.depth_valid).backward()
+    assert logarithm.grad is not None
+    assert logarithm.grad.abs().max() > 1e-3
+    assert logarithm.grad.sum().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_relative_error_is_part_of_the_depth_loss_where_asked_for() -> None:
+    sample = sample_of()
+    output = output_of(sample)
+    plain, both = (losses(output, sample, LossConfig(relative=x)).depth for x in (0.0, 2.0))
+    relative = [
+        relative_depth_loss(depth, sample.depth, sample.depth_valid) for depth in output.depths
+    ]
+    assert both.item() == pytest.approx((plain + 2 * sequence(relative, 0.85, plain * 0)).item())
 
 
 def test_later_steps_count_more() -> None:

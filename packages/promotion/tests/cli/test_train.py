@@ -229,6 +229,18 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
+def test_weights_to_start_with_are_looked_at_before_a_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config", write(tmp_path, start="absent/weights")]) == 2
+    assert capsys.readouterr().err == (
+        "error: weights (absent/weights) must be a folder, or the id of a model on the hub that "
+        "can be reached; check the name\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
 def test_launchers_start_the_commands_as_a_module(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promotion._pictures import as_picture
 from promotion.cli._natural import listed
-from promotion.io._image import _FORMATS as PICTURE_SUFFIXES
+from promotion.io._image import IMAGE_FORMATS
 from tokenseek_common import InputError
 
 SIDES = ("left", "right")
@@ -64,11 +64,11 @@ def _motorcycle_files() -> list[Path]:
 
 
 def _frames(folder: Path) -> list[Path]:
-    frames = listed(folder, PICTURE_SUFFIXES)
+    frames = listed(folder, IMAGE_FORMATS)
     if len(frames) < 2:
         raise InputError(
             f"pictures ({folder}) must hold at least two frames ({len(frames)} found); "
-            f"frames end in {', '.join(sorted(PICTURE_SUFFIXES))}"
+            f"frames end in {', '.join(sorted(IMAGE_FORMATS))}"
         )
     named: dict[str, Path] = {}
     for frame in frames:

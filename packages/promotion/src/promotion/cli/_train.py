@@ -17,6 +17,7 @@ from promotion.training import Trainer, TrainingConfig, read_training_config
 from promotion.training._folder import open_training
 from promotion.training._log import check_tensorboard, read_log
 from promotion.training._processes import start_processes
+from promotion.training._start import start_model
 from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import CommonOptions, Console, DtypeName, resolve_device
 
@@ -86,6 +87,8 @@ class Train(CommonOptions):
         config = read_training_config(self.config)
         if self.seed is not None:
             config = replace(config, seed=self.seed)
+        if config.start is not None:
+            start_model(config)  # refuses weights that do not fit while there is no folder yet
         return config, open_training(config, self.output, resume=self.resume)
 
     def _tell(

@@ -27,7 +27,7 @@ _OPTIONS: dict[str, dict[str, object]] = {
     "TIFF": {"compression": "tiff_deflate"},
     "WEBP": {"lossless": True},
 }
-_FORMATS = {
+IMAGE_FORMATS = {
     ".bmp": "BMP",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
@@ -37,6 +37,8 @@ _FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+"""What is read and written, by suffix, as pillow calls it."""
+
 _EIGHT_BIT = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"})
 
 
@@ -60,7 +62,7 @@ def read_image(path: str | os.PathLike[str]) -> Float32[Tensor, "3 h w"]:
         torch.Size([3, 375, 1242])
     """
     path = Path(path)
-    by_suffix(path, _FORMATS)
+    by_suffix(path, IMAGE_FORMATS)
     with opened(path) as file:
         try:
             with Image.open(file, formats=list(_OPTIONS)) as image:
@@ -97,7 +99,7 @@ def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
         >>> write_image("grey.png", torch.full((3, 48, 64), 0.5))
     """
     path = Path(path)
-    kind = by_suffix(path, _FORMATS)
+    kind = by_suffix(path, IMAGE_FORMATS)
     pixels = Image.fromarray(_eight_bit(image).permute(1, 2, 0).contiguous().numpy())
     buffer = io.BytesIO()
     try:
