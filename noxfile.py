@@ -69,11 +69,13 @@ PACKAGES = {
         coverage=99,
         scripts=(
             "accuracy.py",
+            "metrics.py",
             "costs.py",
             "matching.py",
             "finetune.py",
             "ablation.py",
             "tables.py",
+            "limits.py",
         ),
         rivals=tuple(nox.project.dependency_groups(PROJECT, "bench")),
     ),

@@ -55,3 +55,9 @@ def test_the_pages_of_promotion_show_its_records(monkeypatch: pytest.MonkeyPatch
         text = page.read_text(encoding="utf-8")
         assert text == tables["with_tables"](text)
         assert "| ProMotion |" in text
+
+
+def test_the_figures_of_promotion_keep_to_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/promotion")
+    limits = runpy.run_path(str(ROOT / "benchmarks/promotion/limits.py"))
+    assert limits["above_limits"]() == []

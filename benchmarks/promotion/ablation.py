@@ -2,15 +2,14 @@
 
 Every variant is trained anew by the same schedule, on scenes of its seed, and measured on scenes
 that none was trained on. Each run is a file under benchmarks/results/promotion-flow/ablation; those
-that are there are not run again. A difference is called one only where it exceeds twice the
-standard error of both means.
+that are there are not run again. A difference is called one only where it exceeds the spread of the
+seeds: the standard deviations of both together.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -131,11 +130,11 @@ def compare(name: str, figure: str) -> str:
         return "-"
     mean, deviation = statistics.fmean(own), statistics.stdev(own)
     text = f"{mean:.3f} +- {deviation:.3f}"
-    error = math.hypot(deviation / math.sqrt(len(own)), statistics.stdev(full) / math.sqrt(3))
+    spread = deviation + statistics.stdev(full)
     difference = mean - statistics.fmean(full)
     if name == "full":
         return text
-    verdict = f"{difference:+.3f}" if abs(difference) > 2 * error else "no difference seen"
+    verdict = f"{difference:+.3f}" if abs(difference) > spread else "no difference seen"
     return f"{text} ({verdict})"
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning the shipped weights on four real pairs, at 96 x 128, as `predict` sees them.
 
 The result is a file under benchmarks/results/promotion-flow; it is measured anew when the weights
-change, or with --again. A mean error above the limit ends with exit code 1.
+change, or with --again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from promotion.metrics import flow_metrics
 RESULT = RESULTS / "finetune.json"
 NAMES = ("flyingchairs_0000000", "flyingchairs_0000002", "middlebury_aloe", "motorcycle")
 HEIGHT, WIDTH = 96, 128
-STEPS, RATE, LIMIT = 300, 4e-4, 0.5
+STEPS, RATE = 300, 4e-4
 
 
 def enlarged(sample: Sample) -> Sample:
@@ -53,8 +53,8 @@ def mean_error(model: ProMotion, samples: dict[str, Sample]) -> dict[str, float]
     return found
 
 
-def main() -> int:
-    """Fine-tune and measure, if that was not done with these weights; 1 if it falls short."""
+def main() -> None:
+    """Fine-tune and measure, if that was not done with these weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--again", action="store_true", help="fine-tune again")
     options = parser.parse_args()
@@ -83,7 +83,6 @@ def main() -> int:
         }
         write(RESULT, record)
     sys.stdout.write(json.dumps(record, indent=2) + "\n")
-    return 0 if record["after"]["mean"] < LIMIT else 1
 
 
 def train(model: ProMotion, batch: Sample) -> None:
@@ -103,4 +102,4 @@ def train(model: ProMotion, batch: Sample) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,6 +15,12 @@ OURS, CONSTANT = "ProMotion", "constant"
 METHODS = (OURS, "DIS", "DIS, finest", "Farneback", "no motion")
 """Of flow, as tables call them."""
 
+RIVALS_OF_COST = ("raft_small, ptlflow", "raft_small, torchvision")
+"""Whose time and memory are measured beside ours."""
+
+COST_SIZES = ((96, 128), (128, 192), (192, 256), (384, 512), (448, 1024))
+"""Of pictures whose time and memory is measured."""
+
 REAL_SIZES: tuple[tuple[int, int] | None, ...] = ((96, 128), (192, 256), None)
 """At which real pictures are measured; None leaves them as they are."""
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 from ablation import table as ablation_table
-from records import CONSTANT, METHODS, OURS, REAL_SIZES, RESULTS, read, size_name
+from records import (
+    CONSTANT,
+    COST_SIZES,
+    METHODS,
+    OURS,
+    REAL_SIZES,
+    RESULTS,
+    RIVALS_OF_COST,
+    read,
+    size_name,
+)
 from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 
 README = ROOT / "packages/promotion/README.md"
@@ -74,12 +85,42 @@ def depth_table() -> str:
     return "\n".join(lines)
 
 
+def costs_table() -> str:
+    """Processor seconds and memory of a pair, by size."""
+    methods = ("tiny", "tiny, with depth", *RIVALS_OF_COST)
+    lines = head("seconds and MiB of a pair", methods)
+    for height, width in COST_SIZES:
+        record = read(RESULTS / "costs" / f"{height}x{width}.json")
+        cells = [cost(record, name) for name in methods]
+        lines.append(f"| {height} x {width} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cost(record: dict[str, Any], name: str) -> str:
+    """What one model takes for a pair of one size, as far as it was measured."""
+    seconds, grown = (record[measured].get(name) for measured in ("seconds", "grown_bytes"))
+    shown = [] if seconds is None else [f"{seconds:.2g} s"]
+    shown += [] if grown is None else [f"{grown / 2**20:.0f} MiB"]
+    return ", ".join(shown) or "-"
+
+
+def finetune_table() -> str:
+    """Endpoint errors of the pairs before and after they were trained on."""
+    record = read(RESULTS / "finetune.json")
+    lines = ["| endpoint error, pixels | before | after |", "|---|---|---|"]
+    for name, before in record["before"].items():
+        lines.append(f"| {name} | {before:.2f} | {record['after'][name]:.2f} |")
+    return "\n".join(lines)
+
+
 def with_tables(text: str) -> str:
     """A page with all tables that it has marks for."""
     makers = {
         "flow": flow_table,
         "pairs": pairs_table,
         "depth": depth_table,
+        "costs": costs_table,
+        "finetune": finetune_table,
         "ablation": ablation_table,
     }
     for name, make in makers.items():

@@ -1,0 +1,63 @@
+"""What the recorded figures must keep to; exit code 1 where one does not."""
+
+from __future__ import annotations
+
+import sys
+
+from records import (
+    CONSTANT,
+    COST_SIZES,
+    OURS,
+    REAL_SIZES,
+    RESULTS,
+    RIVALS_OF_COST,
+    read,
+    size_name,
+)
+from samples import FLOW_PAIRS, SIZES
+from tables import mean, recorded
+
+DEPTH_SHARE = 0.5
+"""Largest share of the constant's Abs Rel on held-out scenes."""
+
+FINE_TUNED = 0.5
+"""Largest mean endpoint error after fine-tuning, in pixels."""
+
+BEATEN = ("DIS", "DIS, finest", "Farneback")
+"""Methods whose endpoint errors are the limits of ours."""
+
+
+def above_limits() -> list[str]:
+    """One line for each figure that is above its limit."""
+    found: dict[str, tuple[float, float]] = {}
+    for height, width in SIZES:
+        name = f"scenes-{height}x{width}"
+        depth = recorded(name, "abs_rel")
+        found |= flow_limits(name, recorded(name, "epe"))
+        found[f"Abs Rel, {name}"] = depth[OURS], DEPTH_SHARE * depth[CONSTANT]
+    for size in REAL_SIZES:
+        names = [f"{pair.name}-{size_name(size)}" for pair in FLOW_PAIRS]
+        figures = mean([recorded(name, "epe") for name in names])
+        found |= flow_limits(f"real pairs, {size_name(size)}", figures)
+    found["fine-tuned pairs"] = read(RESULTS / "finetune.json")["after"]["mean"], FINE_TUNED
+    for height, width in COST_SIZES:
+        seconds = read(RESULTS / "costs" / f"{height}x{width}.json")["seconds"]
+        for rival in RIVALS_OF_COST:
+            if rival in seconds:
+                found[f"seconds, {height}x{width}, {rival}"] = seconds["tiny"], seconds[rival]
+    return [
+        f"{name}: {figure:.3f}, above {limit:.3f}"
+        for name, (figure, limit) in found.items()
+        if figure > limit
+    ]
+
+
+def flow_limits(name: str, figures: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Our endpoint error, and that of each method which it must not exceed."""
+    return {f"{name}, {method}": (figures[OURS], figures[method]) for method in BEATEN}
+
+
+if __name__ == "__main__":
+    lines = above_limits()
+    sys.stdout.write("\n".join(lines or ["every figure keeps to its limit"]) + "\n")
+    sys.exit(1 if lines else 0)
