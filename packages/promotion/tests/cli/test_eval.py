@@ -72,15 +72,17 @@ def test_data_set_is_measured_as_the_metrics_do(
     samples = open_folder(dataset)
     for number, measured in enumerate(result["per_sample"]):
         sample = samples[number]
+        occlusion = samples.files[number].read_occlusion()
+        truth = (sample.flow, sample.flow_valid, occlusion)
         motion = model.predict(sample.image1, sample.image2)
         assert motion.flow is not None
-        flow.update(motion.flow, sample.flow, sample.flow_valid)
-        zero.update(torch.zeros(2, 24, 32), sample.flow, sample.flow_valid)
+        assert occlusion is not None
+        flow.update(motion.flow, *truth)
+        zero.update(torch.zeros(2, 24, 32), *truth)
         depth.update(motion.depth, sample.depth, sample.depth_valid)
         constant.update(torch.ones(24, 32), sample.depth, sample.depth_valid)
         assert measured["sample"] == f"0000{number}_img1.png"
-        alone = flow_metrics(motion.flow, sample.flow, sample.flow_valid)
-        assert measured["flow"] == asdict(alone)
+        assert measured["flow"] == asdict(flow_metrics(motion.flow, *truth))
     assert result["samples"] == len(result["per_sample"]) == 3
     assert result["flow"] == pytest.approx(asdict(flow.compute()))
     assert result["zero_flow"] == pytest.approx(asdict(zero.compute()))
@@ -94,7 +96,8 @@ def test_data_set_is_measured_as_the_metrics_do(
     assert rows["endpoint error, pixels"] == [f"{value:.4g}" for value in epe]
     delta = [100 * result[name]["delta1"] for name in ("depth", "constant_depth")]
     assert depth_rows["delta < 1.25, %"] == [f"{value:.4g}" for value in delta]
-    assert "endpoint error, occluded" not in rows  # which this data set does not tell
+    occluded = [result[name]["epe_occluded"] for name in ("flow", "zero_flow")]
+    assert rows["endpoint error, occluded"] == [f"{value:.4g}" for value in occluded]
     assert rows["pairs"] == depth_rows["frames"] == ["3", "3"]
     assert rows["pixels"] == depth_rows["pixels"] == ["2304", "2304"]
     assert f"the figures of each sample are in {tmp_path / 'out'}\n" in out
@@ -116,7 +119,8 @@ def test_spreadsheet_has_a_line_for_each_sample(
         assert float(line["zero_flow_fl_all"]) == sample["zero_flow"]["fl_all"]
         assert float(line["depth_abs_rel"]) == sample["depth"]["abs_rel"]
         assert float(line["constant_depth_silog"]) == sample["constant_depth"]["silog"]
-        assert line["flow_epe_s40_plus"] == line["flow_epe_occluded"] == ""
+        assert float(line["flow_epe_occluded"]) == sample["flow"]["epe_occluded"]
+        assert line["flow_epe_s40_plus"] == ""
 
 
 def test_scenes_are_held_out_and_tell_what_is_occluded(
@@ -209,7 +213,9 @@ def test_flow_alone_is_measured_too(
     result = metrics(tmp_path / "out")
     assert result["depth"] is result["constant_depth"] is None
     assert result["flow"]["images"] == 1
-    assert "Depth" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Depth" not in out
+    assert "occluded" not in out
     with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
         assert next(csv.DictReader(file))["depth_abs_rel"] == ""
 

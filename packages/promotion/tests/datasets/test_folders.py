@@ -153,16 +153,22 @@ def test_sintel_pairs_each_frame_with_the_next_of_its_scene(tmp_path: Path) -> N
     assert final.flow_valid.all()
 
 
-def test_sintel_knows_no_flow_where_the_mask_says_invalid(tmp_path: Path) -> None:
+def test_sintel_knows_no_flow_where_a_mask_says_invalid_and_what_another_says_is_occluded(
+    tmp_path: Path,
+) -> None:
     sintel_tree(tmp_path)
     mask = torch.zeros(3, HEIGHT, WIDTH)
     mask[:, 2, 3] = 1
     for flow in (tmp_path / "flow").glob("*/*.flo"):
-        path = tmp_path / "invalid" / flow.parent.name / f"{flow.stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, mask)
+        for masks in ("invalid", "occlusions"):
+            path = tmp_path / masks / flow.parent.name / f"{flow.stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, mask if masks == "invalid" else 1 - mask)
         write_distance(tmp_path / "depth" / flow.parent.name / f"{flow.stem}.dpt", 9.0)
-    sample = sintel(tmp_path)[0]
+    files = sintel(tmp_path).files[0]
+    sample, occlusion = files.read(), files.read_occlusion()
+    assert occlusion is not None
+    assert occlusion.equal(mask[0] == 0)
     assert not sample.flow_valid[2, 3]
     assert sample.flow_valid.sum() == HEIGHT * WIDTH - 1
     assert not sample.flow[:, 2, 3].any()

@@ -31,8 +31,9 @@ class Case:
 def samples_of(dataset: FolderDataset, folder: Path, count: int) -> Iterator[Case]:
     """The first samples of a data set, each called after its first frame."""
     for number in range(count):
-        name = dataset.files[number].image1.relative_to(folder)
-        yield Case(name.as_posix(), dataset[number], None)
+        files = dataset.files[number]
+        name = files.image1.relative_to(folder)
+        yield Case(name.as_posix(), files.read(), files.read_occlusion())
 
 
 def scenes_of(config: SceneConfig, count: int) -> Iterator[Case]:

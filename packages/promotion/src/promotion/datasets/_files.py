@@ -24,6 +24,8 @@ class SampleFiles:
         image2: Second frame; None lets the first stand twice.
         flow: Motion from the first to the second.
         flow_invalid: A mask, not black where the flow is not to be trusted.
+        occlusion: A mask, not black where the second frame does not show what the first does; it is
+            for measuring, no part of a sample.
         disparity: In place of flow, where the second frame is the right one of a stereo pair.
         disparity_scale: Stored units to the pixel of disparity.
         depth: Of the first frame.
@@ -34,6 +36,7 @@ class SampleFiles:
     image2: Path | None = None
     flow: Path | None = None
     flow_invalid: Path | None = None
+    occlusion: Path | None = None
     disparity: Path | None = None
     disparity_scale: int | float = 1
     depth: Path | None = None
@@ -61,11 +64,25 @@ class SampleFiles:
         self._check_size(self.depth, depth.depth, image1)
         flow_valid = flow.valid
         if self.flow_invalid:
-            invalid = read_image(self.flow_invalid)
-            self._check_size(self.flow_invalid, invalid, image1)
-            flow_valid = flow_valid & (invalid == 0).all(0)
+            flow_valid = flow_valid & ~self._read_mask(self.flow_invalid, image1)
         known_flow = flow.flow.where(flow_valid, 0)
         return Sample(image1, image2, known_flow, flow_valid, depth.depth, depth.valid)
+
+    def read_occlusion(self) -> Bool[Tensor, "h w"] | None:
+        """Which pixels the second frame does not show; None where no file tells.
+
+        Raises:
+            InputError: If the file is missing, damaged, or of another size than the first frame.
+        """
+        if self.occlusion is None:
+            return None
+        return self._read_mask(self.occlusion, read_image(self.image1))
+
+    def _read_mask(self, path: Path, image1: Tensor) -> Bool[Tensor, "h w"]:
+        """Where a picture is not black."""
+        mask = read_image(path)
+        self._check_size(path, mask, image1)
+        return (mask > 0).any(0)
 
     def _check_size(self, path: Path | None, values: Tensor, image1: Tensor) -> None:
         if path and values.shape[-2:] != image1.shape[-2:]:

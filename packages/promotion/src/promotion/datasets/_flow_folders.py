@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from promotion.datasets._folder import FolderDataset
-from promotion.datasets._matching import Pattern, match
+from promotion.datasets._matching import Pattern, match, present
 from tokenseek_common import InputError
 
 
@@ -14,7 +14,7 @@ def flying_chairs(folder: Path) -> FolderDataset:
     """FlyingChairs, and what `promotion synth` writes.
 
     Reads ``00001_img1.ppm`` and ``00001_img2.ppm`` (or ``.png``) with ``00001_flow.flo``, and
-    where there are any, ``00001_depth1.pfm``, in metres.
+    where there are any, ``00001_depth1.pfm``, in metres, and ``00001_occlusion.png``.
 
     Args:
         folder: Where they lie.
@@ -27,17 +27,20 @@ def flying_chairs(folder: Path) -> FolderDataset:
         "image1": Pattern(folder, ["*_img1.ppm", "*_img1.png"]),
         "image2": Pattern(folder, ["*_img2.ppm", "*_img2.png"]),
     }
-    depth = Pattern(folder, ["*_depth1.pfm"])
-    if depth.find():
-        patterns["depth"] = depth
+    optional = {
+        "depth": Pattern(folder, ["*_depth1.pfm"]),
+        "occlusion": Pattern(folder, ["*_occlusion.png"]),
+    }
+    patterns |= present(optional)
     return FolderDataset(match("flow", patterns, complete=True))
 
 
 def sintel(folder: Path, *, render: str = "clean") -> FolderDataset:
-    """MPI Sintel's training part, with depth and masks of invalid flow where they are there.
+    """MPI Sintel's training part, with depth and masks of flow where they are there.
 
     Reads ``clean/alley_1/frame_0001.png`` and the frame after it, ``flow/alley_1/frame_0001.flo``,
-    ``invalid/alley_1/frame_0001.png`` and ``depth/alley_1/frame_0001.dpt``.
+    ``invalid/alley_1/frame_0001.png``, ``occlusions/alley_1/frame_0001.png`` and
+    ``depth/alley_1/frame_0001.dpt``.
 
     Args:
         folder: The folder ``training``.
@@ -52,9 +55,10 @@ def sintel(folder: Path, *, render: str = "clean") -> FolderDataset:
     }
     optional = {
         "flow_invalid": Pattern(folder, ["invalid/*/frame_*.png"]),
+        "occlusion": Pattern(folder, ["occlusions/*/frame_*.png"]),
         "depth": Pattern(folder, ["depth/*/frame_*.dpt"]),
     }
-    patterns |= {role: pattern for role, pattern in optional.items() if pattern.find()}
+    patterns |= present(optional)
     samples = []
     for files in match("flow", patterns):
         number = int(files.image1.stem.removeprefix("frame_"))

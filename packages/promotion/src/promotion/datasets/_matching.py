@@ -42,6 +42,11 @@ class Pattern:
         return self.folder / re.sub(r"\*", lambda _: next(parts), fitting.replace("**/", ""))
 
 
+def present(patterns: Mapping[str, Pattern]) -> dict[str, Pattern]:
+    """The patterns that any file follows."""
+    return {role: pattern for role, pattern in patterns.items() if pattern.find()}
+
+
 def match(
     driver: str, patterns: Mapping[str, Pattern], *, complete: bool = False
 ) -> list[SampleFiles]:
