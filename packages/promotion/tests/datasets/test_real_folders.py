@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import kornia
 import pytest
 import torch
 from jaxtyping import Float
+from real_data import DATA, needs
 from torch import Tensor
 
 from promotion.datasets import (
@@ -21,7 +21,8 @@ from promotion.datasets import (
     stereo,
 )
 
-CHECKOUT = Path(__file__).parents[4]
+MOTION = DATA / "motion"
+pytestmark = [pytest.mark.real, needs("motion")]
 MOTION = Path(os.environ.get("TOKENSEEK_DATA_DIR", CHECKOUT.parent / "shared" / "data")) / "motion"
 pytestmark = [
     pytest.mark.real,

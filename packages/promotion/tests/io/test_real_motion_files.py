@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from real_data import DATA, needs
 
 from promotion.io import read_depth, read_flow, read_image, write_flow
 
-CHECKOUT = Path(__file__).parents[4]
+MOTION = DATA / "motion"
+pytestmark = [pytest.mark.real, needs("motion")]
 MOTION = Path(os.environ.get("TOKENSEEK_DATA_DIR", CHECKOUT.parent / "shared" / "data")) / "motion"
 pytestmark = [
     pytest.mark.real,

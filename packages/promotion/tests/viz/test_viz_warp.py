@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from real_data import DATA, needs
 from torch import Tensor
 
 from promotion.viz import warp_overlay
 from tokenseek_common import InputError
 
-BESIDE = Path(__file__).parents[4].parent / "shared" / "data"
-CHAIRS = Path(os.environ.get("TOKENSEEK_DATA_DIR", BESIDE)) / "motion" / "flyingchairs"
+CHAIRS = DATA / "motion" / "flyingchairs"
 GREY, MAGENTA = [128, 128, 128], [255, 0, 255]
 
 
@@ -81,9 +78,7 @@ def test_known_motion_that_is_not_finite_is_refused() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(
-    not CHAIRS.is_dir(), reason="motion/flyingchairs must lie in TOKENSEEK_DATA_DIR"
-)
+@needs("motion/flyingchairs")
 def test_true_motion_of_a_real_pair_brings_the_second_frame_back() -> None:
     image1, image2 = (
         torch.from_numpy(np.array(Image.open(CHAIRS / f"0000002-img{k}.png"))).permute(2, 0, 1)
