@@ -19,7 +19,8 @@ WORKER = Path(__file__).with_name("prompted_worker.py")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the two processes saved; they start once, which takes longer than what they do."""
     folder = tmp_path_factory.mktemp("two")
-    environment = os.environ | {"PYTHONPATH": str(WORKER.parent), "OMP_NUM_THREADS": "1"}
+    # The processes find what the tests find.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, WORKER, str(rank), folder / "store", folder],

@@ -1,29 +1,21 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from real_data import DATA, needs
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mept import MeptConfig
 
-BESIDE = Path(__file__).parents[3].parent / "shared/data"
-DATA = Path(os.environ.get("TOKENSEEK_DATA_DIR", BESIDE))
 MODEL = DATA / "models/stories260K"
 TEXT = DATA / "text/tinyshakespeare"
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        not (MODEL.is_dir() and TEXT.is_dir()),
-        reason="stories260K and tinyshakespeare must lie in TOKENSEEK_DATA_DIR",
-    ),
-]
+pytestmark = [pytest.mark.real, needs("models/stories260K", "text/tinyshakespeare")]
 
 
 def prompted(**settings: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from tiny_models import checkpointed, tiny_config
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -21,7 +22,7 @@ import mept._layer
 from mept import MeptConfig, balance_loss, route, z_loss
 from mept._current import Current, Prompted
 from mept._layer import PromptedBlock
-from tiny import FAMILIES, checkpointed, prompts_of, tiny_batch, tiny_config, tiny_model, tuned
+from tiny import FAMILIES, prompts_of, tiny_batch, tiny_model, tuned
 
 pytestmark = pytest.mark.filterwarnings("ignore:sliding_window:UserWarning")
 
@@ -68,7 +69,7 @@ def test_checkpointing_changes_nothing_and_routes_once(
     model = tuned(tiny_model(family))
     loss, grads = step(model, family)
     routings.clear()
-    checkpointed(model, use_reentrant=reentrant)
+    checkpointed(model.get_base_model(), use_reentrant=reentrant)
     again, found = step(model, family)
     assert len(routings) == 3
     assert again == pytest.approx(loss, rel=1e-12)

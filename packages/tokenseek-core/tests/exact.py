@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from float64 import spare_float64
 from torch import nn
 from transformers import PreTrainedModel
 
 from families import tiny_model
 from slow_inject import slow_inject
-from slow_reference import gradients, in_float64, relative_error, slow_loss
+from slow_reference import gradients, relative_error, slow_loss
 from taken import Taken, always, take_step
 from tokenseek_core import TokenSeekConfig
 
@@ -20,7 +21,7 @@ BOUND = 1e-10
 def exact_model(monkeypatch: pytest.MonkeyPatch, family: str = "llama") -> PreTrainedModel:
     """A tiny model that rounds to nothing below float64."""
     model = tiny_model(family)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     return model
 
 

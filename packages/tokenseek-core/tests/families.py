@@ -1,129 +1,27 @@
-"""Tiny models of every supported family, from their configs, in float64 and without dropout."""
+"""The families that the tests go through, their tiny models, and inputs."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import peft
+import tiny_models
 import torch
+from tiny_models import VOCABULARY, random_model, tiny_config
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GemmaConfig,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    MixtralConfig,
-    OPTConfig,
-    Phi3Config,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
-    Qwen3MoeConfig,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tokenseek_core._families import FAMILIES as REGISTERED
 
-VOCABULARY = 61
-
-_COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-_SIZES = _COMMON | {"intermediate_size": 48, "num_key_value_heads": 2}
-# The grouped kernels have no float64.
-_EXPERTS: dict[str, Any] = {"num_experts_per_tok": 2, "experts_implementation": "eager"}
-_WINDOWS: dict[str, Any] = {
-    "head_dim": 8,
-    "query_pre_attn_scalar": 8,
-    "sliding_window": 7,
-    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-}
-
-
-def config(family: str) -> PreTrainedConfig:
-    """The config of a tiny model."""
-    return _CONFIGS[family]()
-
-
-def _gpt2() -> GPT2Config:
-    return GPT2Config(
-        vocab_size=VOCABULARY,
-        n_embd=32,
-        n_layer=3,
-        n_head=4,
-        n_positions=64,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-
-
-def _opt(**settings: Any) -> OPTConfig:
-    sizes = _COMMON | {"ffn_dim": 48, "word_embed_proj_dim": 32} | settings
-    return OPTConfig(**sizes, dropout=0.0, attention_dropout=0.0)
-
-
-def _gemma2() -> Gemma2Config:
-    """Caps low enough to bend the logits of a tiny model."""
-    caps = {"attn_logit_softcapping": 0.3, "final_logit_softcapping": 1.5}
-    backend = {"attn_implementation": REGISTERED["gemma2"].attention}
-    return Gemma2Config(**_SIZES | _WINDOWS | caps | backend)
-
-
-def _qwen3_moe() -> Qwen3MoeConfig:
-    """As many experts as blocks, and one block without experts."""
-    experts = {"num_experts": 3, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
-    return Qwen3MoeConfig(**_SIZES | _EXPERTS | experts | {"head_dim": 8})
-
-
-# Named by the model type; what follows a hyphen is a variant of it.
-_CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
-    "llama": lambda: LlamaConfig(**_SIZES),
-    "llama-tied": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=True),
-    "qwen2": lambda: Qwen2Config(**_SIZES),
-    "qwen3": lambda: Qwen3Config(**_SIZES, head_dim=8),
-    "qwen3_moe": _qwen3_moe,
-    "mistral": lambda: MistralConfig(**_SIZES, sliding_window=7),
-    "mixtral": lambda: MixtralConfig(**_SIZES | _EXPERTS | {"num_local_experts": 3}),
-    "gemma": lambda: GemmaConfig(**_SIZES, head_dim=8),
-    "gemma2": _gemma2,
-    "gemma3_text": lambda: Gemma3TextConfig(**_SIZES | _WINDOWS),
-    "phi3": lambda: Phi3Config(**_SIZES | {"partial_rotary_factor": 0.5}),
-    "gpt2": _gpt2,
-    "gpt_neox": lambda: GPTNeoXConfig(**_COMMON | {"intermediate_size": 48, "rotary_pct": 0.5}),
-    "opt": _opt,
-    "opt-projected": lambda: _opt(word_embed_proj_dim=16, do_layer_norm_before=False),
-}
-
-FAMILIES = list(_CONFIGS)
+# What follows a hyphen is a variant of the model type before it.
+FAMILIES = [name for name in tiny_models.FAMILIES if name.partition("-")[0] in REGISTERED]
 
 assert {name.partition("-")[0] for name in FAMILIES} == set(REGISTERED)
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A randomly initialised model in training mode."""
-    torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config(family))
-    for parameter in model.parameters():  # norms and biases too, so that every gradient is general
-        parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    model.double().train()
-    return model
+    return random_model(AutoModelForCausalLM, tiny_config(family), seed)
 
 
 def tiny_batch(padding: str = "none", seed: int = 1) -> dict[str, Tensor]:
@@ -157,11 +55,3 @@ def with_lora(model: nn.Module, seed: int = 0) -> nn.Module:
         warnings.simplefilter("ignore")
         wrapped: nn.Module = peft.get_peft_model(model, lora).double()
     return wrapped
-
-
-def checkpointed(model: PreTrainedModel, enable: bool = True) -> PreTrainedModel:
-    """Switch gradient checkpointing by the name that this version of transformers gives it."""
-    verb = "enable" if enable else "disable"
-    current = getattr(model, f"activation_checkpointing_{verb}", None)
-    (current or getattr(model, f"gradient_checkpointing_{verb}"))()
-    return model

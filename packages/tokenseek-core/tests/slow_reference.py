@@ -7,12 +7,10 @@ else is the ordinary dense model, and the loss reads the selected rows only.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -115,37 +113,3 @@ def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> flo
     norms = {n: float(gradient.norm()) for n, gradient in expected.items()}
     least = max(1e-5 * math.hypot(*norms.values()), 1e-12)
     return max(float((found[n] - expected[n]).norm()) / max(norms[n], least) for n in expected)
-
-
-def in_float64(monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel) -> None:
-    """Let no code of transformers round float64 to float32, which errs by more than 1e-10.
-
-    Norms, rotary angles, routers, the softmax of eager attention and losses do so in most models.
-    Our own package, and any other caller, casts as ever.
-    """
-    assert model.dtype == torch.float64
-    to, single, softmax = Tensor.to, Tensor.float, F.softmax
-
-    def spared(tensor: Tensor) -> bool:
-        caller = sys._getframe(2).f_globals.get("__name__", "")
-        # Integers too: positions are multiplied by frequencies.
-        return tensor.dtype in (torch.float64, torch.int64) and caller.startswith("transformers.")
-
-    def to_type(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if spared(self):
-            args = tuple(torch.float64 if a is torch.float32 else a for a in args)
-            if kwargs.get("dtype") is torch.float32:
-                kwargs["dtype"] = torch.float64
-        return to(self, *args, **kwargs)
-
-    def to_single(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.double() if spared(self) else single(self, *args, **kwargs)
-
-    def softmax_in(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if spared(input) and kwargs.get("dtype") is torch.float32:
-            kwargs["dtype"] = torch.float64
-        return softmax(input, *args, **kwargs)
-
-    monkeypatch.setattr(Tensor, "to", to_type)
-    monkeypatch.setattr(Tensor, "float", to_single)
-    monkeypatch.setattr(F, "softmax", softmax_in)

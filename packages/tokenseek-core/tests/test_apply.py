@@ -6,10 +6,11 @@ import warnings
 
 import pytest
 import torch
+from tiny_models import tiny_config
 from torch import nn
 from transformers import AutoModelForCausalLM, GPTJConfig, GPTJForCausalLM, PreTrainedModel
 
-from families import FAMILIES, config, tiny_batch, tiny_model
+from families import FAMILIES, tiny_batch, tiny_model
 from slow_reference import gradients
 from taken import always, take_step
 from tokenseek_common import InputError
@@ -50,7 +51,7 @@ def test_removal_restores_the_model_bit_for_bit(family: str) -> None:
 
 
 def test_two_models_from_one_config_object_do_not_share_state() -> None:
-    shared = config("llama")
+    shared = tiny_config("llama")
     first = AutoModelForCausalLM.from_config(shared).train()
     second = AutoModelForCausalLM.from_config(shared).train()
     assert first.config is second.config

@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from float64 import spare_float64
+from tiny_models import checkpointed
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from families import FAMILIES, checkpointed, tiny_batch, tiny_model
-from slow_reference import gradients, in_float64, relative_error, slow_loss
+from families import FAMILIES, tiny_batch, tiny_model
+from slow_reference import gradients, relative_error, slow_loss
 from taken import always, kept, take_step
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 
@@ -19,7 +21,7 @@ BOUND = 1e-10
 @pytest.fixture
 def llama(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
     model = tiny_model("llama-tied")
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     return model
 
 
@@ -49,7 +51,7 @@ def test_eager_models_replay_through_their_own_attention(
     monkeypatch: pytest.MonkeyPatch, padding: str
 ) -> None:
     model = tiny_model("gpt2")  # its eager softmax keeps the dtype; Llama's rounds to float32
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     model.set_attn_implementation("eager")
     assert_equals_reference(model, tiny_batch(padding), always())
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from float64 import spare_float64
+from tiny_models import tiny_config
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -24,8 +26,8 @@ from transformers import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gemma2 import modeling_gemma2
 
-from families import FAMILIES, config, tiny_batch, tiny_model
-from slow_reference import gradients, in_float64, relative_error, slow_loss
+from families import FAMILIES, tiny_batch, tiny_model
+from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
 from tokenseek_common import InputError
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
@@ -83,7 +85,7 @@ def test_rows_pass_the_head_with_its_caps(family: str) -> None:
 
 def test_the_context_score_honours_the_softcap(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("gemma2")
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     batch = tiny_batch()
     attention = model(batch["input_ids"], output_attentions=True).attentions[-1]  # [b, n_h, s, s]
     seen: list[Tensor] = []
@@ -124,7 +126,7 @@ def test_a_cap_that_a_kernel_applies_is_applied_in_the_replay(
         )
 
     model = tiny_model("gemma2")
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "flash_attention_2", kernel)
     model.config._attn_implementation_internal = "flash_attention_2"
     taken = take_step(model, tiny_batch(padding), always())
@@ -185,7 +187,7 @@ def test_experts_that_tie_are_chosen_alike_in_both_passes(
     monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     model = tiny_model(family)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     for module in model.modules():
         if type(module).__name__.endswith("Router"):
             weight = module.get_parameter("weight").data
@@ -197,7 +199,7 @@ def test_experts_that_tie_are_chosen_alike_in_both_passes(
 def test_grouped_kernels_of_experts_replay_to_their_rounding(family: str) -> None:
     if not hasattr(torch.nn.functional, "grouped_mm"):
         pytest.skip("this torch groups no experts on a CPU")
-    settings = config(family)
+    settings = tiny_config(family)
     settings._experts_implementation = "grouped_mm"
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(settings).train()
@@ -218,19 +220,19 @@ def test_frequencies_are_those_of_the_whole_batch(
     if kind == "longrope":
         rope |= {"short_factor": [1.0] * 4, "long_factor": [3.0, 5.0, 7.0, 9.0]}
         rope |= {"original_max_position_embeddings": 12}
-        sizes = config("phi3").to_dict() | {"partial_rotary_factor": 1.0}
+        sizes = tiny_config("phi3").to_dict() | {"partial_rotary_factor": 1.0}
         settings = Phi3Config(**sizes | {"rope_parameters": rope})
     else:
         rope |= {"factor": 4.0}
-        sizes = config("llama").to_dict() | {"max_position_embeddings": 12}
+        sizes = tiny_config("llama").to_dict() | {"max_position_embeddings": 12}
         settings = LlamaConfig(**sizes | {"rope_parameters": rope})
     model = AutoModelForCausalLM.from_config(settings).double().train()
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     assert_equals_reference(model, tiny_batch("right"), always(selector=early))
 
 
 def test_a_model_that_drops_layers_is_refused() -> None:
-    settings = OPTConfig(**config("opt").to_dict() | {"layerdrop": 0.1})
+    settings = OPTConfig(**tiny_config("opt").to_dict() | {"layerdrop": 0.1})
     with pytest.raises(InputError, match=r"layerdrop \(0.1\) must be 0"):
         apply_tokenseek(OPTForCausalLM(settings))
 
@@ -245,7 +247,7 @@ def test_a_model_of_several_parts_is_refused() -> None:
         "patch_size": 8,
     }
     settings = Gemma3Config(
-        text_config=config("gemma3_text"), vision_config=sight, mm_tokens_per_image=4
+        text_config=tiny_config("gemma3_text"), vision_config=sight, mm_tokens_per_image=4
     )
     model = Gemma3ForConditionalGeneration(settings)
     with pytest.raises(InputError, match="must be a text decoder, not one of several parts"):

@@ -6,11 +6,12 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_models import VOCABULARY, checkpointed
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from exact import BOUND, exact_model
-from families import VOCABULARY, checkpointed, tiny_batch, tiny_model
+from families import tiny_batch, tiny_model
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error
 from taken import always, kept, take_step

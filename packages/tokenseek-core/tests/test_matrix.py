@@ -12,12 +12,14 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from float64 import spare_float64
+from tiny_models import checkpointed
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from families import FAMILIES, checkpointed, tiny_batch, tiny_model, with_lora
+from families import FAMILIES, tiny_batch, tiny_model, with_lora
 from slow_inject import slow_inject
-from slow_reference import gradients, in_float64, relative_error, slow_loss
+from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
 
 BOUND = 1e-10
@@ -71,7 +73,7 @@ def reference(
 
 def assert_exact(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     model = tiny_model(case.family)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     trained: nn.Module = with_lora(model) if case.parameters == "lora" else model
     batch = tiny_batch(case.padding)
     checkpointed(model, enable=case.checkpointing == "checkpointing")
@@ -111,7 +113,7 @@ def test_keeping_every_token_without_position_ids_equals_the_untouched_model(
     monkeypatch: pytest.MonkeyPatch, family: str, padding: str
 ) -> None:
     model = tiny_model(family)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     batch = tiny_batch(padding)
     batch.pop("position_ids", None)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -135,7 +137,7 @@ def test_sparing_float64_changes_nothing_but_the_rounding(
     model = tiny_model(family)
     batch = tiny_batch()
     rounded = model(**batch)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     spared = model(**batch)
     assert spared.loss.dtype == torch.float64
     assert torch.allclose(spared.logits, rounded.logits, rtol=0, atol=1e-5)

@@ -1,29 +1,20 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
+from float64 import spare_float64
+from real_data import DATA, needs
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from slow_reference import gradients, in_float64, relative_error, slow_loss
+from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
 from tokenseek_core import apply_tokenseek
 
-BESIDE = Path(__file__).parents[3].parent / "shared/data"
-DATA = Path(os.environ.get("TOKENSEEK_DATA_DIR", BESIDE))
 MODEL = DATA / "models/stories260K"
 TEXT = DATA / "text/tinyshakespeare"
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        not (MODEL.is_dir() and TEXT.is_dir()),
-        reason="stories260K and tinyshakespeare must lie in TOKENSEEK_DATA_DIR",
-    ),
-]
+pytestmark = [pytest.mark.real, needs("models/stories260K", "text/tinyshakespeare")]
 
 
 @pytest.fixture
@@ -46,7 +37,7 @@ def test_the_gradient_of_trained_weights_equals_the_slow_reference(
     monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel, windows: Tensor
 ) -> None:
     model.double()
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     batch = {"input_ids": windows[:2], "labels": windows[:2]}
     taken = take_step(model, batch, always(ratio=0.1))
     reference = slow_loss(model, batch, taken.keep)

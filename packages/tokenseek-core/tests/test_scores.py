@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from float64 import spare_float64
+from tiny_models import VOCABULARY
 from torch import Tensor
 
-from families import VOCABULARY, tiny_batch, tiny_model
-from slow_reference import in_float64
+from families import tiny_batch, tiny_model
 from taken import always
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._context import attention_received
@@ -76,7 +77,7 @@ def test_signals_equal_those_of_a_dense_backward_pass(
 ) -> None:
     """Eq. 4 and the token losses, taken from one ordinary pass with a hook on the last block."""
     model = tiny_model(family)
-    in_float64(monkeypatch, model)
+    spare_float64(monkeypatch)
     several = 7 * 8 * VOCABULARY
     monkeypatch.setattr("tokenseek_core._head.CHUNK_BYTES", several)
     batch = tiny_batch(padding)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import checkpointed
 from torch import nn
 from transformers import PreTrainedModel
 
 from exact import BOUND, assert_reference, exact_model
-from families import checkpointed, tiny_batch, tiny_model, with_lora
+from families import tiny_batch, tiny_model, with_lora
 from slow_reference import gradients, relative_error
 from taken import Taken, always, kept, take_step
 from tokenseek_common import InputError

@@ -23,11 +23,6 @@ from promotion.datasets import (
 
 MOTION = DATA / "motion"
 pytestmark = [pytest.mark.real, needs("motion")]
-MOTION = Path(os.environ.get("TOKENSEEK_DATA_DIR", CHECKOUT.parent / "shared" / "data")) / "motion"
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not MOTION.is_dir(), reason=f"no real data at {MOTION.parent}"),
-]
 
 
 def linked(folder: Path, names: dict[str, Path]) -> Path:

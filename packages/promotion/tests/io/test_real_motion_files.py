@@ -12,11 +12,6 @@ from promotion.io import read_depth, read_flow, read_image, write_flow
 
 MOTION = DATA / "motion"
 pytestmark = [pytest.mark.real, needs("motion")]
-MOTION = Path(os.environ.get("TOKENSEEK_DATA_DIR", CHECKOUT.parent / "shared" / "data")) / "motion"
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not MOTION.is_dir(), reason=f"no real data at {MOTION.parent}"),
-]
 
 
 @pytest.mark.parametrize("name", ["0000000", "0000002"])

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import tiny_config
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, T5Config
 
-from families import config as family_config
 from tokenseek_common.memory import MemoryReport, ledger
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli import _estimate, main
@@ -93,7 +93,7 @@ def test_so_it_is_with_other_settings(plan: Plan) -> None:
 def test_estimates_of_other_families_agree_too(family: str) -> None:
     for plan in PLANS:
         if plan.method.config is not None and not plan.method.checkpointing:
-            agree(plan, family_config(family), batch_size=2, length=48)
+            agree(plan, tiny_config(family), batch_size=2, length=48)
 
 
 @pytest.mark.slow

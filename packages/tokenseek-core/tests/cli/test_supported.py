@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import tiny_config
 from transformers import (
     BertConfig,
     BloomConfig,
@@ -17,7 +18,7 @@ from transformers import (
     T5Config,
 )
 
-from families import FAMILIES, config
+from families import FAMILIES
 from saved_llama import save_llama
 from tokenseek_core._families import FAMILIES as REGISTERED
 from tokenseek_core.cli import _verdict, main
@@ -45,7 +46,7 @@ def asked(capsys: pytest.CaptureFixture[str], model: Path | str, *options: str) 
 def test_a_tested_family_gets_a_yes_with_its_notes(
     family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = asked(capsys, saved(tmp_path, config(family)))
+    result = asked(capsys, saved(tmp_path, tiny_config(family)))
     assert result["answer"] == "yes"
     assert result["model_type"] == family.partition("-")[0]
     known = REGISTERED[result["model_type"]]
@@ -58,7 +59,7 @@ def test_a_tested_family_gets_a_yes_with_its_notes(
 
 @pytest.mark.parametrize("family", list(REGISTERED))
 def test_configs_of_real_sizes_are_made_small(family: str) -> None:
-    verdict = judge(type(config(family))())
+    verdict = judge(type(tiny_config(family))())
     assert verdict.answer == "yes"
     assert "passes the self-check" in verdict.reason
 
@@ -106,7 +107,7 @@ def test_what_cannot_be_trained_gets_a_no_with_the_reason(
 def test_a_tested_family_in_a_form_that_cannot_be_trained_gets_a_no(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = config("mixtral")
+    settings = tiny_config("mixtral")
     settings.output_router_logits = True
     result = asked(capsys, saved(tmp_path, settings))
     assert result["answer"] == "no"
@@ -126,7 +127,11 @@ def test_a_type_that_transformers_does_not_know_gets_a_no(
 @pytest.mark.parametrize(
     ("settings", "answer", "reason"),
     [
-        (config("llama"), "yes", "Llama is a tested family, and has the parts that are needed"),
+        (
+            tiny_config("llama"),
+            "yes",
+            "Llama is a tested family, and has the parts that are needed",
+        ),
         (GraniteConfig(), "likely", "has the parts that are needed, but the self-check was not"),
         (MambaConfig(), "no", "model (MambaForCausalLM) has no attention"),
         (LFM2, "no", "model (Lfm2ForCausalLM) has convolutions"),
@@ -149,7 +154,7 @@ def test_what_cannot_be_made_small_is_looked_at_without_weights(
 def test_the_answer_is_printed_with_its_notes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["supported", str(saved(tmp_path, config("gemma2")))]) == 0
+    assert main(["supported", str(saved(tmp_path, tiny_config("gemma2")))]) == 0
     answer, *notes = capsys.readouterr().out.splitlines()
     assert answer.startswith("yes: Gemma 2 is a tested family")
     assert notes == [f"- {note}" for note in REGISTERED["gemma2"].notes]

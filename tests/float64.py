@@ -1,6 +1,7 @@
 """Let no code of transformers round float64 to float32, which errs by more than 1e-10.
 
-Norms, rotary angles, softmaxes and scores do so in most models. Our own package casts as ever.
+Norms, rotary angles, routers, the softmax of eager attention and losses do so in most models. Our
+own packages, and any other caller, cast as ever.
 """
 
 from __future__ import annotations
