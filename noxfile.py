@@ -105,7 +105,7 @@ def typecheck(session: nox.Session) -> None:
     # One run each, since files of two packages may share a name; all of them share one cache.
     for package in PACKAGES.values():
         folders = [str(package.source), str(package.tests)]
-        in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join(folders)})
+        in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join([*folders, "tests"])})
     scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
     folders = ["tests", *(f"benchmarks/{package.module}" for package in PACKAGES.values())]
     in_workspace(session, "mypy", *scripts, env={"MYPYPATH": ":".join(folders)})

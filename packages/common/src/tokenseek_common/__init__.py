@@ -1,8 +1,8 @@
 """What tokenseek-core, mept and promotion-flow share.
 
 The subpackages are imported one by one: ``tokenseek_common.cli`` (one look for three command
-lines), ``tokenseek_common.data`` (records to batches) and ``tokenseek_common.memory`` (who holds
-the bytes).
+lines), ``tokenseek_common.data`` (records to batches), ``tokenseek_common.memory`` (who holds the
+bytes) and ``tokenseek_common.rows`` (which rows carry gradient).
 """
 
 from tokenseek_common._errors import InputError, RunError
