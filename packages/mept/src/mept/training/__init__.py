@@ -1,0 +1,45 @@
+"""What `mept train` and `mept eval` share: samples of tasks, models, training and scores."""
+
+from mept.training._asked import Asked
+from mept.training._classification import ClassificationForm
+from mept.training._docstrings import DOCSTRINGS, docstring_samples
+from mept.training._fit import Fitted, Schedule, fit
+from mept.training._forms import Form, FormName, Questions
+from mept.training._likelihood import log_likelihood
+from mept.training._models import Base, load_base, load_config
+from mept.training._prompts import load_adapter, with_prompts
+from mept.training._scores import Scores, score_samples
+from mept.training._sizes import PromptSizes, prompt_sizes
+from mept.training._sources import OwnTask, TaskSource, TaskSplits, find_sources, load_splits
+from mept.training._text_to_text import CausalForm, Seq2SeqForm, TextToTextForm
+
+__all__ = [
+    "DOCSTRINGS",
+    "Asked",
+    "Base",
+    "CausalForm",
+    "ClassificationForm",
+    "Fitted",
+    "Form",
+    "FormName",
+    "OwnTask",
+    "PromptSizes",
+    "Questions",
+    "Schedule",
+    "Scores",
+    "Seq2SeqForm",
+    "TaskSource",
+    "TaskSplits",
+    "TextToTextForm",
+    "docstring_samples",
+    "find_sources",
+    "fit",
+    "load_adapter",
+    "load_base",
+    "load_config",
+    "load_splits",
+    "log_likelihood",
+    "prompt_sizes",
+    "score_samples",
+    "with_prompts",
+]

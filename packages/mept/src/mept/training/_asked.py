@@ -1,0 +1,86 @@
+"""How a model is asked: what suits it, and what the user wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedConfig
+
+from mept._families import FAMILIES
+from mept.training._forms import FormName
+from tokenseek_common import InputError
+from tokenseek_common.data import Task
+
+_USUAL_LENGTH = 256
+_ENDLESS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a model is asked, as it is saved beside an adapter.
+
+    Args:
+        form: As a class, or in words.
+        tasks: What a head is for, in the order of its outputs.
+        max_length: Most tokens of an input.
+        prefixed: Whether a classifier reads the name of the task too.
+    """
+
+    form: FormName
+    tasks: tuple[Task, ...]
+    max_length: int
+    prefixed: bool
+
+    @classmethod
+    def choose(
+        cls,
+        config: PreTrainedConfig,
+        tasks: Sequence[Task],
+        *,
+        form: FormName | None,
+        max_length: int | None,
+        rows: int,
+    ) -> Asked:
+        """Settle how a model is asked.
+
+        Args:
+            config: The model's.
+            tasks: What it is to answer.
+            form: What the user wants; None is what suits the model.
+            max_length: The same, of the length; None is 256, or all positions if there are fewer.
+            rows: Prompt rows, which take positions where positions are rotary.
+
+        Raises:
+            InputError: The model cannot be asked so.
+        """
+        kind = config.model_type
+        family = FAMILIES.get(kind)
+        if family is None:
+            raise InputError(
+                f"model ({kind}) must be of {', '.join(FAMILIES)}; choose another --model"
+            )
+        own: FormName = "classification" if family.kind == "embedded" else "text-to-text"
+        chosen = form or own
+        if chosen != own and family.kind != "decoder":
+            raise InputError(
+                f"form ({chosen}) must be {own} for a model of type {kind}; leave out --form"
+            )
+        positions = _positions(config) - (rows if family.shifts else 0)
+        if max_length is not None and max_length > positions:
+            raise InputError(
+                f"max_length ({max_length}) must be at most {positions}, the positions that the "
+                "model has for tokens; choose another --max-length"
+            )
+        length = min(_USUAL_LENGTH, positions) if max_length is None else max_length
+        return cls(chosen, tuple(tasks), length, len(tasks) > 1 or family.kind == "decoder")
+
+
+def _positions(config: PreTrainedConfig) -> int:
+    """How many positions a model has for tokens; T5 has no end of them."""
+    names = ("max_position_embeddings", "n_positions")
+    found = next((getattr(config, name) for name in names if hasattr(config, name)), None)
+    if found is None or config.model_type == "t5":
+        return _ENDLESS
+    # RoBERTa counts from behind its padding token.
+    return int(found) - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)

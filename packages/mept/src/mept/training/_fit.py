@@ -1,0 +1,154 @@
+"""From rows and dev samples to a trained adapter: the checkpoint that scored best on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
+from transformers import PrinterCallback
+
+from mept.training._checkpoints import FOLDER
+from mept.training._forms import Form, Questions, Row
+from mept.training._trainer import ScoringTrainer, Watch, sigterm_restored, training_arguments
+from tokenseek_common import RunError
+from tokenseek_common.cli import Console
+from tokenseek_common.data import TaskSample, mix_samples
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a model is trained.
+
+    Args:
+        steps: Optimizer steps.
+        batch_size: Rows of each.
+        learning_rate: The highest; it rises for 6 % of the steps and falls to nothing.
+        evaluate_every: Steps from one score of the dev samples to the next.
+        temperature: 1 draws tasks in proportion to their samples, a large one draws all alike.
+        seed: Of everything random.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    evaluate_every: int
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a training.
+
+    Args:
+        dev_curve: Scores of the dev samples at each step that they were taken at.
+        chosen_step: The first step with the best of them, whose weights the model has.
+        losses: Mean loss of the steps up to each step that it was logged at.
+    """
+
+    dev_curve: list[dict[str, float]]
+    chosen_step: int
+    losses: list[dict[str, float]]
+
+    @property
+    def dev_score(self) -> float:
+        """The score that the step was chosen by."""
+        return next(at["score"] for at in self.dev_curve if at["step"] == self.chosen_step)
+
+
+def training_rows(form: Form, samples: Sequence[TaskSample], schedule: Schedule) -> list[Row]:
+    """Draw what is learnt, of each task its part: as many rows as all steps take."""
+    count = schedule.steps * schedule.batch_size
+    drawn = mix_samples(samples, temperature=schedule.temperature, size=count, seed=schedule.seed)
+    encoded: dict[int, list[Row]] = {}  # a sample may be drawn again and again
+    rows: list[Row] = []
+    for sample in drawn:
+        if id(sample) not in encoded:
+            encoded[id(sample)] = form.train_rows(sample)
+        rows += encoded[id(sample)]
+    return rows[:count]
+
+
+def fit(
+    model: Any,
+    form: Form,
+    rows: Sequence[Row],
+    dev: Questions,
+    *,
+    schedule: Schedule,
+    folder: Path,
+    checkpoint: Path | None,
+    device: torch.device,
+    console: Console,
+) -> Fitted:
+    """Train a model's prompts, and leave it with the weights that scored best on dev.
+
+    Args:
+        model: A model with prompts.
+        form: How it is asked.
+        rows: What is learnt, of `training_rows`.
+        dev: What the checkpoint is chosen by.
+        schedule: How long and how fast.
+        folder: The run's own; checkpoints go there.
+        checkpoint: Where an interrupted run goes on, if it does.
+        device: Where it trains.
+        console: Where progress is told.
+
+    Raises:
+        RunError: A loss is not finite, or the run was asked to stop.
+    """
+    arguments = training_arguments(
+        folder / FOLDER,
+        device=device,
+        evaluate_every=schedule.evaluate_every,
+        max_steps=schedule.steps,
+        learning_rate=schedule.learning_rate,
+        per_device_train_batch_size=schedule.batch_size,
+        per_device_eval_batch_size=schedule.batch_size,
+        seed=schedule.seed,
+        data_seed=schedule.seed,
+    )
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_restored())
+        trainer = ScoringTrainer(
+            form=form,
+            dev=dev,
+            model=model,
+            args=arguments,
+            data_collator=form.collator,
+            train_dataset=rows,
+            eval_dataset=dev.samples,
+        )
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout
+        trainer.add_callback(Watch(trainer, console, stack))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    state = trainer.state
+    if state.global_step < state.max_steps:
+        raise RunError(
+            f"training was stopped by SIGTERM before step {state.max_steps}, its last, and has "
+            f"saved itself; go on with the same options, --output {folder} and --resume"
+        )
+    best = state.best_global_step
+    assert best is not None, "the last step was scored"
+    chosen = load_peft_weights(str(folder / FOLDER / f"checkpoint-{best}"), device=str(device))
+    set_peft_model_state_dict(model, chosen)
+    return Fitted(_logged(state.log_history, "eval_"), best, _logged(state.log_history, "loss"))
+
+
+def _logged(history: list[dict[str, float]], prefix: str) -> list[dict[str, float]]:
+    """The figures that begin so, with their steps."""
+    found = []
+    for line in history:
+        figures = {
+            name.removeprefix("eval_"): value
+            for name, value in line.items()
+            if name.startswith(prefix)
+        }
+        if figures:
+            found.append({"step": line["step"], **figures})
+    return found

@@ -1,0 +1,134 @@
+"""The model that a command line names, with the head that a form needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mept.training._asked import Asked
+from mept.training._classification import ClassificationForm, output_count
+from mept.training._forms import Form
+from mept.training._model_places import MINILM, model_folder
+from mept.training._text_to_text import CausalForm, Seq2SeqForm
+from tokenseek_common import InputError
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model without prompts, and how it is asked.
+
+    Args:
+        model: It, with the head that its form needs.
+        form: How it is asked and read.
+        tokenizer: Its tokenizer, with a padding token.
+        unsaved: Modules that no checkpoint filled: they must be trained, and saved with prompts.
+    """
+
+    model: PreTrainedModel
+    form: Form
+    tokenizer: PreTrainedTokenizerBase
+    unsaved: list[str]
+
+
+def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.dtype) -> Base:
+    """Load a model with its head and its tokenizer.
+
+    Args:
+        source: "minilm", a folder that `save_pretrained` wrote, or an id on the hub.
+        asked: What the head is for.
+        device: Where the model goes.
+        dtype: Its floating type.
+
+    Raises:
+        InputError: There is no such model, or it has no such head.
+    """
+    with model_folder(source) as place:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model, loaded = _head(asked, place).from_pretrained(
+                place, dtype=dtype, output_loading_info=True, **_head_settings(asked)
+            )
+        except (OSError, ValueError) as error:
+            raise _unreadable(source, error) from error
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                f"model ({source}) must have a tokenizer with a padding token; give it one"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"  # a decoder's positions are counted from the left
+    model.config.pad_token_id = tokenizer.pad_token_id  # where classifiers find the last token
+    missing = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
+    return Base(_moved(model, device), _form(asked, tokenizer, model), tokenizer, _unsaved(missing))
+
+
+def load_config(source: str) -> PreTrainedConfig:
+    """Read the config of a model.
+
+    Raises:
+        InputError: There is none that transformers can read.
+    """
+    with model_folder(source) as place:
+        try:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(place)
+        except (OSError, ValueError) as error:
+            raise _unreadable(source, error) from error
+    return config
+
+
+def _head(asked: Asked, place: str) -> Any:
+    if asked.form == "classification":
+        return AutoModelForSequenceClassification
+    config = AutoConfig.from_pretrained(place)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def _head_settings(asked: Asked) -> dict[str, Any]:
+    if asked.form != "classification":
+        return {}
+    # A head of another width is a head for other labels, and begins anew.
+    return {"num_labels": output_count(asked.tasks), "ignore_mismatched_sizes": True}
+
+
+def _form(asked: Asked, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Form:
+    if asked.form == "classification":
+        return ClassificationForm(
+            tokenizer, asked.tasks, max_length=asked.max_length, prefixed=asked.prefixed
+        )
+    kind = Seq2SeqForm if model.config.is_encoder_decoder else CausalForm
+    return kind(tokenizer, max_length=asked.max_length)
+
+
+def _unsaved(missing: set[str]) -> list[str]:
+    """The modules of missing weights, but the heads, of which PEFT knows."""
+    modules = {name.rpartition(".")[0] for name in missing}
+    return sorted(name for name in modules if name.partition(".")[0] not in HEADS)
+
+
+HEADS = ("classifier", "score")
+
+
+def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    # transformers wraps `to` in a way that hides its signature.
+    return nn.Module.to(model, device)
+
+
+def _unreadable(source: str, error: Exception) -> InputError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return InputError(
+        f"model ({source}) must be one that transformers can load with that head "
+        f"({reason.rstrip('.:')}); give a folder, a hub id or {MINILM}"
+    )

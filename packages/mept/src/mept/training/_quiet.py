@@ -1,0 +1,27 @@
+"""One voice on the screen: ours, while the libraries load and train."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def libraries_quiet() -> Iterator[None]:
+    """Keep remarks and bars of the libraries off the screen; what matters, they raise."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 by an old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)

@@ -1,0 +1,227 @@
+"""What a command line calls a task, and the samples that it means: to learn, to choose, to test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mept.training._docstrings import DOCSTRINGS, NAME, docstring_samples
+from tokenseek_common import InputError
+from tokenseek_common.data import (
+    TASKS,
+    Task,
+    TaskSample,
+    labelled_text_task,
+    load_task,
+    stratified_split,
+)
+
+_HUB = "aps/super_glue"
+_HUB_CONFIGS = {"wsc": "wsc.fixed"}  # those that the hub names otherwise
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """How a task that is not known by name is described.
+
+    Args:
+        labels: What a model writes for each class, in the order of their indices; none if there is
+            no such task.
+        text_fields: Which fields of a row are its texts.
+        label_field: Which is its label.
+    """
+
+    labels: tuple[str, ...] = ()
+    text_fields: tuple[str, ...] = ("text",)
+    label_field: str = "label"
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task and where its samples lie.
+
+    Args:
+        task: What is asked.
+        train: A file, a folder or a hub id; None where the samples are made at run time.
+        test: The same for what is scored; None takes the validation split of a folder or the hub,
+            and holds samples of a file out.
+    """
+
+    task: Task
+    train: str | None = None
+    test: str | None = None
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the source holds a split to be scored: a single file does not."""
+        return self.train is None or not Path(self.train).expanduser().is_file()
+
+
+@dataclass(frozen=True)
+class TaskSplits:
+    """The samples of one task or more.
+
+    Args:
+        train: What is learnt.
+        dev: What the checkpoint is chosen by.
+        test: What is scored once, in the end.
+    """
+
+    train: list[TaskSample]
+    dev: list[TaskSample]
+    test: list[TaskSample]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is asked, in order."""
+        return list({sample.task.name: sample.task for sample in self.train}.values())
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many samples of each task every part has."""
+        return {
+            part: dict(Counter(sample.task.name for sample in samples))
+            for part, samples in vars(self).items()
+        }
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Names of the parts by their content: a file may change under the same name."""
+        return {name: _fingerprint(part) for name, part in vars(self).items()}
+
+
+def find_sources(
+    specs: Sequence[str], own: OwnTask, *, known: Mapping[str, Task] | None = None
+) -> list[TaskSource]:
+    """Read ``NAME``, ``NAME=SOURCE`` or ``NAME=TRAIN,TEST``, each of another task.
+
+    Args:
+        specs: As the command line gives them; none is the set that is built at run time.
+        own: How a task of another name is described.
+        known: Tasks that come before those of `tokenseek_common.data`, by name.
+
+    Returns:
+        The tasks and their sources, in order.
+
+    Raises:
+        InputError: A task is unknown, named twice, or has no source.
+
+    Example:
+        >>> find_sources(["boolq", "cb=SuperGLUE"], OwnTask())[1].train
+        'SuperGLUE'
+    """
+    found = {DOCSTRINGS.name: DOCSTRINGS} | dict(TASKS) | dict(known or {})
+    sources = [_source(spec, own, found) for spec in specs or [NAME]]
+    names = [source.task.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"task ({twice}) must be given once; join its files, or name it once as TRAIN,TEST"
+        )
+    if own.labels and all(name in found for name in names):
+        raise InputError(
+            f"labels ({', '.join(own.labels)}) must be those of a task of your own, and "
+            f"{', '.join(names)} has its labels; leave out --labels, or rename the task"
+        )
+    return sources
+
+
+def load_splits(
+    sources: Sequence[TaskSource],
+    *,
+    dev_size: float,
+    test_size: float,
+    limit: int | None,
+    seed: int,
+) -> TaskSplits:
+    """Read the samples, and hold some out: of each task and label its share, groups together.
+
+    Args:
+        sources: One task or more.
+        dev_size: Share of the samples to learn from that the checkpoint is chosen by instead.
+        test_size: Share of a single file that is scored in the end.
+        limit: Read at most this many samples of each split.
+        seed: Decides which are held out.
+
+    Raises:
+        InputError: A source cannot be read, is too small, or holds samples without a label.
+    """
+    parts: tuple[list[TaskSample], ...] = ([], [], [])
+    for source in sources:
+        learnt, test = _learnt_and_test(source, test_size=test_size, limit=limit, seed=seed)
+        train, dev = stratified_split(learnt, eval_size=dev_size, seed=seed)
+        for part, samples in zip(parts, (train, dev, test), strict=True):
+            part.extend(samples)
+    return TaskSplits(*parts)
+
+
+def load_scored(source: TaskSource, *, split: str, limit: int | None) -> list[TaskSample]:
+    """Read the samples of one split, all with labels.
+
+    Raises:
+        InputError: The source cannot be read, or holds samples without a label.
+    """
+    if source.train is None:
+        return docstring_samples(split)[:limit]
+    return _labelled(source.task, source.train, split=split, limit=limit)
+
+
+def _source(spec: str, own: OwnTask, known: Mapping[str, Task]) -> TaskSource:
+    name, _, where = spec.partition("=")
+    task = known.get(name) or known.get(name.lower())
+    if task is None:
+        if not name or not own.labels:
+            raise InputError(
+                f"task ({name}) must be one of {', '.join(known)}; choose one of them, or describe "
+                "your own by --labels"
+            )
+        task = labelled_text_task(
+            name, own.labels, text_fields=own.text_fields, label_field=own.label_field
+        )
+    if where:
+        train, _, test = (where, "", "") if Path(where).exists() else where.partition(",")
+        return TaskSource(task, train, test or None)
+    if task == DOCSTRINGS:
+        return TaskSource(task)
+    if task.name in TASKS and task.folder:
+        return TaskSource(task, f"{_HUB}:{_HUB_CONFIGS.get(task.name, task.name)}")
+    raise InputError(
+        f"task ({name}) must be given with its samples; write {name}=FILE, or a folder or hub id"
+    )
+
+
+def _learnt_and_test(
+    source: TaskSource, *, test_size: float, limit: int | None, seed: int
+) -> tuple[list[TaskSample], list[TaskSample]]:
+    if source.test is not None and source.train is not None:
+        return (
+            _labelled(source.task, source.train, split="train", limit=limit),
+            _labelled(source.task, source.test, split="validation", limit=limit),
+        )
+    learnt = load_scored(source, split="train", limit=limit)
+    if source.has_splits:
+        return learnt, load_scored(source, split="validation", limit=limit)
+    return stratified_split(learnt, eval_size=test_size, seed=seed)
+
+
+def _labelled(task: Task, where: str, *, split: str, limit: int | None) -> list[TaskSample]:
+    samples = load_task(task, where, split=split, limit=limit)
+    unknown = sum(sample.label is None for sample in samples)
+    if unknown and (task.labels or not all(sample.answers for sample in samples)):
+        raise InputError(
+            f"source ({where}) must have the right answer of every {task.name} sample, and "
+            f"{unknown} of {len(samples)} lack it; choose another split or file"
+        )
+    return samples
+
+
+def _fingerprint(samples: Sequence[TaskSample]) -> str:
+    digest = hashlib.sha256()
+    for sample in samples:
+        content = [sample.task.name, *sample.texts.values(), *sample.choices, *sample.answers]
+        digest.update(json.dumps(content).encode())
+    return digest.hexdigest()

@@ -1,0 +1,174 @@
+"""The Hugging Face Trainer, which scores the dev samples by the metrics of their tasks."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mept.training._forms import Form, Questions
+from mept.training._scores import mean_score
+from tokenseek_common import RunError
+from tokenseek_common.cli import Console
+from tokenseek_common.data import score_predictions
+
+
+class ScoringTrainer(Trainer):
+    """A Trainer whose evaluation is the official score of the dev samples.
+
+    Args:
+        form: How the model is asked.
+        dev: What it is asked.
+        settings: Arguments of the Trainer.
+
+    Attributes:
+        step_loss: Loss of the last batch.
+    """
+
+    def __init__(self, *, form: Form, dev: Questions, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.form = form
+        self.dev = dev
+        self.step_loss = 0.0
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Run one batch forward and backward.
+
+        Raises:
+            RunError: Its loss is not finite; the weights are as they were before the step.
+        """
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.step_loss = float(loss)
+        if not math.isfinite(self.step_loss):
+            raise RunError(
+                f"loss ({self.step_loss}) must be finite, but is not at step "
+                f"{self.state.global_step + 1}; lower --learning-rate or look at the samples"
+            )
+        return loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Score the dev samples; what the Trainer chooses its best checkpoint by."""
+        choices = self.form.choose(
+            self.model, self.dev, batch_size=self.args.per_device_eval_batch_size
+        )
+        by_task = score_predictions(self.dev.samples, choices)
+        scores = {f"{metric_key_prefix}_score": mean_score(by_task)}
+        for task, metrics in by_task.items():
+            scores[f"{metric_key_prefix}_{task}"] = metrics["score"]
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, scores
+        )
+        return scores
+
+
+class Watch(TrainerCallback):
+    """Tell how far the steps are, and see that the last one is scored and saved.
+
+    Args:
+        trainer: The Trainer that it is added to.
+        console: Where progress is told.
+        stack: Closes the progress, however the run ends.
+    """
+
+    def __init__(self, trainer: ScoringTrainer, console: Console, stack: ExitStack) -> None:
+        self.trainer = trainer
+        self.console = console
+        self.stack = stack
+        self.dev_score = math.nan
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the progress, at the step where a resumed run goes on."""
+        self.progress = self.stack.enter_context(
+            self.console.progress("training", total=state.max_steps)
+        )
+        if state.global_step:
+            self.progress.advance(state.global_step)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Note the score."""
+        self.dev_score = kwargs["metrics"]["eval_score"]
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell, and ask for the last score, which some versions of the Trainer leave out."""
+        figures = {"loss": self.trainer.step_loss}
+        if not math.isnan(self.dev_score):
+            figures["dev"] = self.dev_score
+        self.progress.advance(1, **figures)
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+def training_arguments(
+    folder: Path, *, device: torch.device, evaluate_every: int, **settings: Any
+) -> TrainingArguments:
+    """The Trainer's settings: those that are a choice of ours, and the given ones.
+
+    Args:
+        folder: Where checkpoints go.
+        device: Where it trains.
+        evaluate_every: Steps from one score of the dev samples, and checkpoint, to the next.
+        settings: Further fields of TrainingArguments.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        lr_scheduler_type="linear",
+        warmup_steps=0.06,  # of all steps
+        weight_decay=0.01,
+        eval_strategy="steps",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_total_limit=3,  # the best, the newest, and one more: the newest may be cut off
+        metric_for_best_model="score",
+        greater_is_better=True,
+        enable_jit_checkpoint=True,  # on SIGTERM
+        logging_steps=evaluate_every,
+        log_level="error",
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,  # the rows have none
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",  # torch warns elsewhere
+        **settings,
+    )
+    _ = arguments.device  # decides on the number of devices, so that the next line lasts
+    # Several devices in one process would be nn.DataParallel, which scoring does not go through.
+    arguments._n_gpu = min(arguments._n_gpu, 1)
+    return arguments
+
+
+@contextmanager
+def sigterm_restored() -> Iterator[None]:
+    """Give SIGTERM back its meaning after the block, which the Trainer does on success only."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
