@@ -4,6 +4,7 @@ import importlib
 import json
 
 import pytest
+
 from api_surface import FROZEN, surface
 from workspace import MODULES
 

@@ -5,9 +5,9 @@ import runpy
 from typing import Any
 
 import pytest
-from workspace import ROOT
 
 from tokenseek_core import TokenSeekConfig
+from workspace import ROOT
 
 
 def run_of(module: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
 from workspace import MEMBERS, ROOT, SHARED
 
 CORE = next(member for member in MEMBERS if member.module == "tokenseek_core")

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from workspace import MEMBERS, MODULES, ROOT, Member
 
 # Where packages come from and where a checkout lies is each reader's own affair.

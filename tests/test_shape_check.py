@@ -5,8 +5,9 @@ from typing import Literal, Protocol, Self
 import pytest
 import torch
 from jaxtyping import Float, TypeCheckError, jaxtyped
-from shape_check import names_a_shape, shapes_only
 from torch import Tensor
+
+from shape_check import names_a_shape, shapes_only
 
 
 class Named(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from api_surface import public_modules
 from workspace import MEMBERS, MODULES, SHARED, Member
 

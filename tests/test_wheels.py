@@ -6,6 +6,7 @@ from email.parser import BytesParser
 from pathlib import PurePosixPath
 
 import pytest
+
 from workspace import MEMBERS, MODULES, Member
 
 each_member = pytest.mark.parametrize("member", MEMBERS, ids=MODULES)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import VOCABULARY, tiny_config
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -18,6 +17,7 @@ from transformers import (
 )
 
 from tiny import DECODERS, SEQ2SEQ
+from tiny_models import VOCABULARY, tiny_config
 
 GLAD, SAD = ("sun", "song", "feast"), ("rain", "grief", "mud")
 FILLERS = ("the", "a", "old", "day", "of", "and")

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import VOCABULARY
 from torch import Tensor
 from transformers import DynamicCache
 
 import reference
 from tiny import DECODERS, SEQ2SEQ, prompts_of, tiny_model, tuned
+from tiny_models import VOCABULARY
 
 pytestmark = [
     pytest.mark.usefixtures("float64"),

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from real_data import DATA, needs
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mept import MeptConfig
+from real_data import DATA, needs
 
 MODEL = DATA / "models/stories260K"
 TEXT = DATA / "text/tinyshakespeare"

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from tiny_models import checkpointed, tiny_config
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -23,6 +22,7 @@ from mept import MeptConfig, balance_loss, route, z_loss
 from mept._current import Current, Prompted
 from mept._layer import PromptedBlock
 from tiny import FAMILIES, prompts_of, tiny_batch, tiny_model, tuned
+from tiny_models import checkpointed, tiny_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:sliding_window:UserWarning")
 

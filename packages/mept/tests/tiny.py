@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
-from tiny_models import VOCABULARY, random_model, tiny_config
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from mept import MeptConfig
+from tiny_models import VOCABULARY, random_model, tiny_config
 
 DECODERS = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gpt2")
 SEQ2SEQ = ("t5", "bart")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from float64 import spare_float64
 from torch import nn
 from transformers import PreTrainedModel
 
 from families import tiny_model
+from float64 import spare_float64
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error, slow_loss
 from taken import Taken, always, take_step

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 
 import peft
-import tiny_models
 import torch
-from tiny_models import VOCABULARY, random_model, tiny_config
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+import tiny_models
+from tiny_models import VOCABULARY, random_model, tiny_config
 from tokenseek_core._families import FAMILIES as REGISTERED
 
 # What follows a hyphen is a variant of the model type before it.

@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 import torch
-from tiny_models import tiny_config
 from torch import nn
 from transformers import AutoModelForCausalLM, GPTJConfig, GPTJForCausalLM, PreTrainedModel
 
 from families import FAMILIES, tiny_batch, tiny_model
 from slow_reference import gradients
 from taken import always, take_step
+from tiny_models import tiny_config
 from tokenseek_common import InputError
 from tokenseek_core import TokenSeekConfig, TokenSeekNotRunWarning, apply_tokenseek
 

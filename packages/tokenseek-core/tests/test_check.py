@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from float64 import spare_float64
 from torch import Tensor, nn
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from families import FAMILIES, tiny_batch, tiny_model
+from float64 import spare_float64
 from taken import always
 from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek

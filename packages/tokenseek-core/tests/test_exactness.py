@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from float64 import spare_float64
-from tiny_models import checkpointed
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from families import FAMILIES, tiny_batch, tiny_model
+from float64 import spare_float64
 from slow_reference import gradients, relative_error, slow_loss
 from taken import always, kept, take_step
+from tiny_models import checkpointed
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 
 BOUND = 1e-10

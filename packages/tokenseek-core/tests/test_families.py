@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from float64 import spare_float64
-from tiny_models import tiny_config
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -27,8 +25,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gemma2 import modeling_gemma2
 
 from families import FAMILIES, tiny_batch, tiny_model
+from float64 import spare_float64
 from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
+from tiny_models import tiny_config
 from tokenseek_common import InputError
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 from tokenseek_core._anatomy import Anatomy, find_blocks

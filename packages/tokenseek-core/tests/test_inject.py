@@ -6,7 +6,6 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import VOCABULARY, checkpointed
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
@@ -15,6 +14,7 @@ from families import tiny_batch, tiny_model
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error
 from taken import always, kept, take_step
+from tiny_models import VOCABULARY, checkpointed
 from tokenseek_common.memory import ledger, saved_for_backward
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 

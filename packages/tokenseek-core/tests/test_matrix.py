@@ -12,15 +12,15 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from float64 import spare_float64
-from tiny_models import checkpointed
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from families import FAMILIES, tiny_batch, tiny_model, with_lora
+from float64 import spare_float64
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
+from tiny_models import checkpointed
 
 BOUND = 1e-10
 GRADIENTS = ("restart", "inject")

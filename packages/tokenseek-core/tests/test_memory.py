@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import checkpointed
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from taken import always
+from tiny_models import checkpointed
 from tokenseek_common.memory import ledger, saved_for_backward
 from tokenseek_core import apply_tokenseek
 

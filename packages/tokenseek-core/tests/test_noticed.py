@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import checkpointed
 from torch import Tensor, nn
 from transformers import DataCollatorWithFlattening, PreTrainedModel, Trainer, TrainingArguments
 
 from families import tiny_batch, tiny_model, with_lora
 from taken import always, kept
+from tiny_models import checkpointed
 from tokenseek_common import InputError
 from tokenseek_core import TokenSeekConfig, TokenSeekNotRunWarning, apply_tokenseek
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from float64 import spare_float64
-from real_data import DATA, needs
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from float64 import spare_float64
+from real_data import DATA, needs
 from slow_reference import gradients, relative_error, slow_loss
 from taken import always, take_step
 from tokenseek_core import apply_tokenseek

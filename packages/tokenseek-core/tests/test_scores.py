@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from float64 import spare_float64
-from tiny_models import VOCABULARY
 from torch import Tensor
 
 from families import tiny_batch, tiny_model
+from float64 import spare_float64
 from taken import always
+from tiny_models import VOCABULARY
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._context import attention_received
 from tokenseek_core._scores import random_scores, tokenseek_scores

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import checkpointed
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -13,6 +12,7 @@ from exact import BOUND, assert_reference, exact_model
 from families import tiny_batch, tiny_model, with_lora
 from slow_reference import gradients, relative_error
 from taken import Taken, always, kept, take_step
+from tiny_models import checkpointed
 from tokenseek_common import InputError
 from tokenseek_core import TokenSeekHandle, apply_tokenseek
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny_models import tiny_config
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -18,6 +17,7 @@ from transformers import (
 from mept.cli import main
 from mept.training import docstring_samples
 from saved import mood_rows, save_minilm, save_rows, save_tiny
+from tiny_models import tiny_config
 from tokenseek_common.data import score_predictions
 
 OWN = ("--labels", "glad", "sad")

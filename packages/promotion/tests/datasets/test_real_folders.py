@@ -7,7 +7,6 @@ import kornia
 import pytest
 import torch
 from jaxtyping import Float
-from real_data import DATA, needs
 from torch import Tensor
 
 from promotion.datasets import (
@@ -20,6 +19,7 @@ from promotion.datasets import (
     rgbd,
     stereo,
 )
+from real_data import DATA, needs
 
 MOTION = DATA / "motion"
 pytestmark = [pytest.mark.real, needs("motion")]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_data import DATA, needs
 
 from promotion.io import read_depth, read_flow, read_image, write_flow
+from real_data import DATA, needs
 
 MOTION = DATA / "motion"
 pytestmark = [pytest.mark.real, needs("motion")]

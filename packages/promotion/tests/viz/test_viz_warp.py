@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from real_data import DATA, needs
 from torch import Tensor
 
 from promotion.viz import warp_overlay
+from real_data import DATA, needs
 from tokenseek_common import InputError
 
 CHAIRS = DATA / "motion" / "flyingchairs"

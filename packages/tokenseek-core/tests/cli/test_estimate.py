@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import tiny_config
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, T5Config
 
+from tiny_models import tiny_config
 from tokenseek_common.memory import MemoryReport, ledger
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli import _estimate, main

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import tiny_config
 from transformers import (
     BertConfig,
     BloomConfig,
@@ -20,6 +19,7 @@ from transformers import (
 
 from families import FAMILIES
 from saved_llama import save_llama
+from tiny_models import tiny_config
 from tokenseek_core._families import FAMILIES as REGISTERED
 from tokenseek_core.cli import _verdict, main
 from tokenseek_core.cli._verdict import judge
