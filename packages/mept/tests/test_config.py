@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -25,11 +26,38 @@ from tokenseek_common import InputError
             {"top_k": 0},
             "top_k (0) must be from 1 to num_experts (4); num_experts takes all",
         ),
-        ({"router_noise": -1.0}, "router_noise (-1.0) must be at least 0; 0 is none"),
-        ({"aux_loss_coef": -0.1}, "aux_loss_coef (-0.1) must be at least 0; 0 is none"),
-        ({"z_loss_coef": -0.1}, "z_loss_coef (-0.1) must be at least 0; 0 is none"),
-        ({"init_std": 0.0}, "init_std (0.0) must be above 0; 0.02 is usual"),
-        ({"prompt_dropout": 1.0}, "prompt_dropout (1.0) must be in [0, 1); 0 is none"),
+        *[
+            ({name: value}, f"{name} ({value!r}) must be a whole number, of type int; convert it")
+            for name in ("num_virtual_tokens", "num_experts", "top_k")
+            for value in (1.5, "10", True, None)
+        ],
+        *[
+            ({name: value}, f"{name} ({value!r}) must be a finite number, at least 0; 0 is none")
+            for name in ("router_noise", "aux_loss_coef", "z_loss_coef")
+            for value in (-0.1, math.nan, math.inf, "1", True)
+        ],
+        *[
+            (
+                {"init_std": value},
+                f"init_std ({value!r}) must be a finite number above 0; 0.02 is usual",
+            )
+            for value in (0.0, math.nan, math.inf, "1")
+        ],
+        *[
+            (
+                {"prompt_dropout": value},
+                f"prompt_dropout ({value!r}) must be a number in [0, 1); 0 is none",
+            )
+            for value in (1.0, -0.1, math.nan, "0")
+        ],
+        *[
+            (
+                {"layers": value},
+                f"layers ({value!r}) must be a list of whole numbers; write [0, 1] for the first "
+                "two",
+            )
+            for value in ("0", 0, [0, "1"], [0, True])
+        ],
         (
             {"gate_normalize": "mean"},
             "gate_normalize (mean) must be none or sum; none is the default",
@@ -77,6 +105,25 @@ def test_rows_that_no_number_of_experts_makes_are_refused() -> None:
         "num_virtual_tokens_full (45) must be a multiple of num_virtual_tokens (10); their "
         "quotient is the number of experts"
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "full", "text"),
+    [
+        (0, 40, "num_virtual_tokens (0) must be at least 1; raise it"),
+        (10, 0, "num_experts (0) must be at least 1; raise it"),
+        (2.5, 40, "num_virtual_tokens (2.5) must be a whole number, of type int; convert it"),
+        (
+            10,
+            "40",
+            "num_virtual_tokens_full ('40') must be a whole number, of type int; convert it",
+        ),
+    ],
+)
+def test_official_numbers_outside_their_range_are_refused(rows: Any, full: Any, text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        MeptConfig.from_official(num_virtual_tokens=rows, num_virtual_tokens_full=full, topk=1)
+    assert str(refused.value) == text
 
 
 def test_peft_knows_the_method_by_name_by_value_and_in_its_list() -> None:

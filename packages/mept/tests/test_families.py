@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import reference
-from compared import BOUND, assert_as_reference
-from tiny import FAMILIES, prompts_of, tiny_batch, tiny_model, tuned
+from compared import BOUND, assert_as_reference, real_logits, slow
+from tiny import FAMILIES, ROTARY, prompts_of, tiny_batch, tiny_model, tuned
 
 pytestmark = [
     pytest.mark.usefixtures("float64"),
@@ -60,10 +60,13 @@ def test_every_attention_gets_the_mask_it_needs(family: str, implementation: str
     assert_as_reference(family, "right", implementation=implementation)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "llama"])
-def test_a_class_is_read_off_the_real_first_or_last_token(family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "padding"),
+    [("bert", "right"), ("roberta", "right"), ("llama", "right"), ("llama", "left")],
+)
+def test_a_class_is_read_off_the_real_first_or_last_token(family: str, padding: str) -> None:
     model = tuned(tiny_model(family, "SEQ_CLS", num_labels=3), "SEQ_CLS", modules_to_save=[])
-    batch = tiny_batch(family) | {"labels": torch.tensor([0, 2, 1])}
+    batch = tiny_batch(family, padding) | {"labels": torch.tensor([0, 2, 1])}
     output = model(**batch)
     plain, prompts = tiny_model(family, "SEQ_CLS", num_labels=3), prompts_of(model)
     for row, mask in enumerate(batch["attention_mask"].bool()):
@@ -71,6 +74,22 @@ def test_a_class_is_read_off_the_real_first_or_last_token(family: str) -> None:
         types = batch.get("token_type_ids", batch["input_ids"])[row][mask]
         expected = reference.class_logits(plain, prompts, ids, types, 2)
         torch.testing.assert_close(output.logits[row], expected, rtol=BOUND, atol=BOUND)
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_rotary_positions_that_are_not_given_are_counted_behind_padding(family: str) -> None:
+    model = tuned(tiny_model(family, sliding_window=12))
+    batch = tiny_batch(family, "left")
+    expected = model(**batch).logits  # held to the reference above
+    del batch["position_ids"]
+    assert torch.equal(model(**batch).logits, expected)
+
+
+def test_learned_positions_that_are_not_given_are_those_of_the_base_model() -> None:
+    model, batch = tuned(tiny_model("gpt2")), tiny_batch("gpt2", "left")
+    del batch["position_ids"]
+    expected = model(**batch, position_ids=torch.arange(9)[None]).logits
+    assert torch.equal(model(**batch).logits, expected)
 
 
 def test_learned_positions_reach_as_far_as_without_prompts() -> None:
@@ -87,7 +106,19 @@ def test_learned_positions_reach_as_far_as_without_prompts() -> None:
 def test_one_token_is_enough(family: str) -> None:
     model = tuned(tiny_model(family))
     batch = {n: v[:, :1] for n, v in tiny_batch(family).items()}
-    assert torch.isfinite(model(**batch).logits).all()
+    expected, _ = slow(family, prompts_of(model), batch, 2, {}, seen=[0])
+    found = model(**batch).logits
+    torch.testing.assert_close(found, torch.stack(expected), rtol=BOUND, atol=BOUND)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_input_of_which_routers_see_nothing_has_experts_alike(family: str) -> None:
+    model, batch = tuned(tiny_model(family)), tiny_batch(family)
+    nothing = torch.zeros_like(batch["input_ids"])
+    expected, _ = slow(family, prompts_of(model), batch, 2, {}, seen=[])
+    found = real_logits(family, model(**batch, routing_mask=nothing).logits, batch)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=BOUND, atol=BOUND)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -132,16 +163,23 @@ def test_types_of_tokens_are_those_of_the_tokens() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 2])
-def test_legacy_pool_is_the_formula_of_the_papers_code(layer: int) -> None:
-    model = tuned(tiny_model("t5"), legacy_pool=True)
+@pytest.mark.parametrize(
+    ("family", "blocks", "seen"),
+    [("t5", "encoder.block", 9), ("bert", "bert.encoder.layer", 9), ("llama", "model.layers", 5)],
+)
+def test_legacy_pool_is_the_formula_of_the_papers_code(
+    family: str, blocks: str, seen: int, layer: int
+) -> None:
+    """Padding counts: of a decoder, what is in front of the two tokens before the first label."""
+    model = tuned(tiny_model(family), legacy_pool=True)
     inputs: list[torch.Tensor] = []
-    block = model.get_submodule(f"base_model.model.encoder.block.{layer}.base_layer")
+    block = model.get_submodule(f"base_model.model.{blocks}.{layer}.base_layer")
     block.register_forward_pre_hook(lambda _, args: inputs.append(args[0][1]))
-    model(**tiny_batch("t5"))
-    rows, tokens = inputs[0][:3], inputs[0][3:]  # of an input with padding, which counts
+    model(**tiny_batch(family, "left" if family == "llama" else "right"))
+    rows, tokens = inputs[0][:3], inputs[0][3:]  # of an input with three tokens of padding
 
     prompts = prompts_of(model)
-    u = torch.stack([row / (row.square().mean() + 1e-6).sqrt() for row in tokens])
+    u = torch.stack([row / (row.square().mean() + 1e-6).sqrt() for row in tokens[:seen]])
     s = u.sum(0) / (3 + 9)
     p = (prompts[f"{layer}.router"] @ s).softmax(0)
     expected = prompts[f"{layer}.shared"].clone()

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 import reference
-from tiny import DECODERS, SEQ2SEQ, prompts_of, tiny_model, tuned
+from tiny import DECODERS, ROTARY, SEQ2SEQ, prompts_of, tiny_model, tuned
 from tiny_models import VOCABULARY
 
 pytestmark = [
@@ -81,6 +81,25 @@ def test_beams_of_a_batch_are_those_of_its_inputs_one_by_one(family: str) -> Non
     assert torch.equal(generated(model, inputs, num_beams=3, use_cache=False), found)
 
 
+@pytest.mark.parametrize("family", DECODERS)
+def test_cached_scores_of_beams_are_those_of_the_uncached_reference(family: str) -> None:
+    wide: dict[str, Any] = {"sliding_window": 32}
+    model, inputs = prepared(family, **wide), prompt(padding=True)
+    settings: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 3, "output_scores": True}
+    found = model.generate(
+        **inputs, **settings, max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True
+    )
+    plain, prompts = tiny_model(family, **wide), prompts_of(model)
+    for place, written in enumerate(found.sequences[:, -NEW:]):
+        mask = inputs["attention_mask"][place // 3].bool()
+        ids = torch.cat([inputs["input_ids"][place // 3][mask], written])
+        seen = list(range(int(mask.sum())))
+        with torch.no_grad():
+            logs = reference.decoder_logits(plain, prompts, ids, seen, 2).log_softmax(-1)
+        expected = logs[len(seen) - 1 : -1].gather(1, written[:, None]).mean()
+        assert float(found.sequences_scores[place]) == pytest.approx(float(expected), rel=1e-9)
+
+
 @pytest.mark.parametrize("cross_attend", [True, False])
 @pytest.mark.parametrize("family", SEQ2SEQ)
 def test_decoders_of_encoders_generate_as_the_uncached_reference(
@@ -116,25 +135,38 @@ def test_embeddings_generate_as_their_tokens_do() -> None:
     assert torch.equal(generated(model, inputs | {"inputs_embeds": embeddings}), expected)
 
 
+def stepwise(model: Any, inputs: dict[str, Tensor], *given: str) -> Tensor:
+    """What a loop of one's own writes, which gives masks and positions if they are named."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    step, cache, first = ids, DynamicCache(config=model.config), {"routing_mask": mask}
+    with torch.no_grad():
+        for _ in range(NEW):
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1] :]
+            said = {"attention_mask": mask, "position_ids": positions}
+            said = {name: said[name] for name in given} | first
+            output = model(input_ids=step, past_key_values=cache, use_cache=True, **said)
+            step, first = output.logits[:, -1:].argmax(-1), {}
+            ids = torch.cat([ids, step], dim=1)
+            mask = torch.cat([mask, torch.ones_like(step)], dim=1)
+    return ids[:, -NEW:]
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
-@pytest.mark.parametrize("given", [True, False], ids=["given", "counted"])
-def test_a_loop_of_ones_own_extends_a_cache_by_a_token_a_step(family: str, given: bool) -> None:
+@pytest.mark.parametrize(
+    "given", [("attention_mask", "position_ids"), ()], ids=["given", "counted"]
+)
+def test_a_loop_of_ones_own_extends_a_cache_by_a_token_a_step(
+    family: str, given: tuple[str, ...]
+) -> None:
     """With masks and positions, and without, where the model counts them."""
     model, inputs = prepared(family), prompt()
-    expected = generated(model, inputs)
-    ids, cache = inputs["input_ids"], DynamicCache(config=model.config)
-    step, mask = ids, torch.ones_like(ids)
-    with torch.no_grad():
-        for index in range(NEW):
-            said = {"routing_mask": torch.ones_like(ids)} if index == 0 else {}
-            if given:
-                positions = mask.cumsum(1)[:, -step.shape[1] :] - 1
-                said |= {"attention_mask": mask, "position_ids": positions}
-            output = model(input_ids=step, past_key_values=cache, use_cache=True, **said)
-            step = output.logits[:, -1:].argmax(-1)
-            ids = torch.cat([ids, step], dim=1)
-            mask = torch.ones_like(ids)
-    assert torch.equal(ids[:, -NEW:], expected)
+    assert torch.equal(stepwise(model, inputs, *given), generated(model, inputs))
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_behind_padding_such_a_loop_need_not_give_rotary_positions(family: str) -> None:
+    model, inputs = prepared(family, sliding_window=32), prompt(padding=True)
+    assert torch.equal(stepwise(model, inputs, "attention_mask"), generated(model, inputs))
 
 
 def test_one_step_may_be_given_as_an_embedding() -> None:

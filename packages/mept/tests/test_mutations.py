@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import reference
-from compared import assert_as_reference
+from compared import BOUND, assert_as_reference
 from mept import _stack
 from mept._decoder import DecoderStack
 from mept._encoder import EncoderStack
@@ -59,17 +59,45 @@ def test_moving_learned_positions_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         assert_as_reference("bart", "right")
 
 
+def change_steps(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
+    """Let steps behind a cache miss the shift of their position, or extend the mask behind it."""
+    extend = DecoderStack._continue
+
+    def changed(self: DecoderStack, arguments: dict[str, Any], rows: int, length: int) -> None:
+        extend(self, arguments, rows, length)
+        if mutation == "positions":
+            arguments["position_ids"] = arguments["position_ids"] - rows
+        else:
+            arguments["attention_mask"] = arguments["attention_mask"].roll(-rows, 1)
+
+    monkeypatch.setattr(DecoderStack, "_continue", changed)
+
+
+@pytest.mark.parametrize("step", [False, True], ids=["prompt", "step"])
 @pytest.mark.parametrize("mutation", ["positions", "mask"])
-def test_generated_tokens_change_too(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
+def test_what_is_generated_changes_too(
+    monkeypatch: pytest.MonkeyPatch, mutation: str, step: bool
+) -> None:
     model = tuned(tiny_model("llama")).eval()
     model.get_base_model().generation_config.eos_token_id = None
-    ids = torch.randint(3, 61, (1, 6))
+    ids, mask = torch.randint(3, 61, (1, 6)), torch.tensor([[0, 0, 1, 1, 1, 1]])
+
+    def generated() -> Any:
+        settings: dict[str, Any] = {"max_new_tokens": 16, "do_sample": False, "output_logits": True}
+        return model.generate(ids, attention_mask=mask, return_dict_in_generate=True, **settings)
+
+    found = generated()
     with torch.no_grad():
-        expected = reference.greedy(tiny_model("llama"), prompts_of(model), ids[0], 2, 16)
-    settings: dict[str, Any] = {"max_new_tokens": 16, "do_sample": False}
-    assert model.generate(input_ids=ids, **settings)[0, 6:].tolist() == expected
-    if mutation == "positions":
+        plain, prompts = tiny_model("llama"), prompts_of(model)
+        logits = reference.decoder_logits(plain, prompts, found.sequences[0, 2:], [0, 1, 2, 3], 2)
+    expected = logits[3:-1]
+    torch.testing.assert_close(torch.cat(found.logits), expected, rtol=BOUND, atol=BOUND)
+    if step:
+        change_steps(monkeypatch, mutation)
+    elif mutation == "positions":
         monkeypatch.setattr(DecoderStack, "_positions", keep_positions)
     else:
         hide_rows(monkeypatch)
-    assert model.generate(input_ids=ids, **settings)[0, 6:].tolist() != expected
+    changed = torch.cat(generated().logits)
+    assert torch.allclose(changed[0], expected[0], rtol=BOUND, atol=BOUND) == step
+    assert not torch.allclose(changed[1:], expected[1:], rtol=1e-3, atol=1e-3)

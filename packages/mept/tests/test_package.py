@@ -14,10 +14,12 @@ def test_package_says_that_it_is_typed() -> None:
     assert files(mept).joinpath("py.typed").is_file()
 
 
-def test_only_the_binding_imports_peft() -> None:
+def test_only_the_binding_and_the_side_of_the_command_line_import_peft() -> None:
+    folder = Path(str(files(mept)))
     importing = {
-        path.name
-        for path in Path(str(files(mept))).glob("*.py")
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
         if re.search(r"^ *(from|import) peft\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert importing == {"_config.py", "_peft_type.py", "_tuner.py"}
+    binding = {"_config.py", "_peft_type.py", "_tuner.py"}
+    assert importing == binding | {"training/_fit.py", "training/_prompts.py"}

@@ -46,7 +46,8 @@ def slow(given: dict[str, Any], k: int, divisor: int = 0) -> Tensor:
 def with_logits(logits: Tensor, k: int) -> Routing:
     probabilities = logits.softmax(-1)
     chosen = probabilities.topk(k).indices
-    return Routing(torch.zeros(len(logits), 1, D), logits, probabilities, chosen, probabilities)
+    rows, pooled = torch.zeros(len(logits), 1, D), torch.zeros(len(logits), D)
+    return Routing(rows, logits, probabilities, chosen, probabilities, pooled)
 
 
 @settings(max_examples=40, deadline=None)

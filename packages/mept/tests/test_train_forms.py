@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from mept.training import (
     load_config,
     load_splits,
     log_likelihood,
+    record_samples,
     with_prompts,
 )
 from mept.training._classification import outputs_of
 from mept.training._fit import Schedule, training_rows
 from saved import mood_rows, save_rows, save_tiny
 from tokenseek_common import InputError
+from tokenseek_common.cli import Console
 from tokenseek_common.data import TASKS, Task, TaskSample, labelled_text_task
 
 MOOD = labelled_text_task("mood", ("glad", "sad"))
@@ -112,6 +115,26 @@ def test_what_a_model_writes_is_what_it_writes_one_at_a_time(family: str, tmp_pa
     assert together == [form.write(model, [each], batch_size=1)[0] for each in SAMPLES]
 
 
+def test_a_model_writes_behind_a_text_that_takes_all_of_its_positions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, model = loaded(tmp_path, "gpt2", [WORDY])
+    form = base.form
+    assert isinstance(form, TextToTextForm)
+    long = sample(WORDY, "mud " * 80, "mud")
+    assert max(len(row["input_ids"]) for row in form.choice_rows(long)) == 64
+    asked: list[tuple[int, int]] = []
+    generate = model.generate
+
+    def noted(**settings: Any) -> Any:
+        asked.append((settings["input_ids"].shape[1], settings["max_new_tokens"]))
+        return generate(**settings)
+
+    monkeypatch.setattr(model, "generate", noted)
+    form.write(model, [long], batch_size=1)
+    assert asked == [(61, 3)], "the longest choice, and the end of the sequence"
+
+
 def test_a_router_does_not_see_the_answers_that_are_ranked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +148,29 @@ def test_a_router_does_not_see_the_answers_that_are_ranked(
     (prompts,) = seen
     for other in prompts[1:]:
         torch.testing.assert_close(other, prompts[0])
+
+
+@pytest.mark.parametrize("family", ["llama", "t5", "bert"])
+def test_a_sample_is_recorded_once_whatever_its_answer(family: str, tmp_path: Path) -> None:
+    base, model = loaded(tmp_path, family, [WORDY])
+    others = [sample(WORDY, each.texts["text"], "mud") for each in SAMPLES]
+    groups = [each.texts["text"] for each in SAMPLES]
+    found, again = (
+        record_samples(base.form, model, samples, groups, batch_size=3, console=Console(quiet=True))
+        for samples in (SAMPLES, others)
+    )
+    assert sorted(found.groups) == sorted(groups)
+    places = [again.groups.index(group) for group in found.groups]
+    torch.testing.assert_close(again.pooled[:, places], found.pooled)
+
+
+def test_of_a_sample_of_record_a_classifier_routes_every_candidate(tmp_path: Path) -> None:
+    base, model = loaded(tmp_path, "bert", [MOOD, TASKS["record"]])
+    samples = [query("Bob"), sample(MOOD, "mud", "sad")]
+    record = record_samples(
+        base.form, model, samples, ["read", "felt"], batch_size=2, console=Console(quiet=True)
+    )
+    assert sorted(record.groups) == ["felt", "read", "read", "read"]
 
 
 def test_a_sample_of_record_is_judged_candidate_by_candidate(tmp_path: Path) -> None:
@@ -194,6 +240,24 @@ def test_rows_are_drawn_until_all_steps_have_theirs(tmp_path: Path) -> None:
     assert len(rows) == 15
     counts = [sum(row["input_ids"] == drawn["input_ids"] for row in rows) for drawn in rows]
     assert counts == [5] * 15
+
+
+def test_a_sample_with_candidates_counts_for_one_and_they_take_turns(tmp_path: Path) -> None:
+    base, _ = loaded(tmp_path, "bert", [MOOD, TASKS["record"]])
+    schedule = Schedule(
+        steps=6, batch_size=3, learning_rate=0.1, evaluate_every=1, temperature=1.0, seed=0
+    )
+    moods = [sample(MOOD, word, "sad") for word in ("mud", "rain", "grief")]
+    queries = [query(name) for name in ("Ann", "Bob", "Cy")]
+    rows = training_rows(base.form, [*moods, *queries], schedule)
+    drawn = [str(row) for row in rows]
+    taught = [row for each in queries for row in base.form.train_rows(each)]
+    assert sorted(drawn) == sorted(
+        [*(str(row) for row in taught), *(str(base.form.train_rows(each)[0]) for each in moods * 3)]
+    ), "three times each, and of a query all three candidates"
+    once = training_rows(base.form, queries, replace(schedule, steps=1))
+    assert len({tuple(row["input_ids"]) for row in once}) > 1, "not the first of each"
+    assert rows == training_rows(base.form, [*moods, *queries], schedule)
 
 
 def test_paragraphs_of_multirc_are_not_parted(tmp_path: Path) -> None:

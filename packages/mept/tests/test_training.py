@@ -77,7 +77,7 @@ def test_checkpointing_changes_nothing_and_routes_once(
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", ["llama", "t5", "bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "bfloat16"])
 def test_half_precision_trains_alike(family: str, autocast: bool) -> None:
     exact = tuned(tiny_model(family), top_k=4)
@@ -166,6 +166,40 @@ def test_the_losses_of_routers_are_averaged_over_layers_and_added_in_training(
         torch.testing.assert_close(model.train()(**batch).loss, expected)
 
 
+@pytest.mark.parametrize("masked", [0, 2])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_losses_of_routers_do_not_grow_where_gradients_are_accumulated(
+    family: str, masked: int
+) -> None:
+    """As the Trainer does it: losses are added up, and told how many targets they have together."""
+    model = tuned(tiny_model(family), z_loss_coef=0.3)
+    ids = torch.randint(3, 61, (4, 6))
+    labels = ids.clone()
+    labels[:, :masked] = -100
+    targets = 4 * (6 - max(masked, 1))  # none is predicted to be the first
+
+    def gradients(rows: int, **said: int) -> Tensor:
+        model.zero_grad()
+        for inputs, wanted in zip(ids.split(rows), labels.split(rows), strict=True):
+            model(input_ids=inputs, labels=wanted, **said).loss.backward()
+        grads = [p.grad for p in prompts_of(model).values() if p.grad is not None]
+        return torch.cat([grad.flatten() for grad in grads])
+
+    whole = gradients(4)
+    for rows in (1, 2, 4):
+        found = gradients(rows, num_items_in_batch=targets)
+        torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart", "bert"])
+def test_where_the_loss_of_a_head_is_a_mean_all_the_same_so_are_those_of_routers(
+    family: str,
+) -> None:
+    model = tuned(tiny_model(family), z_loss_coef=0.3, aux_loss_coef=0.3)
+    batch = tiny_batch(family)
+    assert torch.equal(model(**batch, num_items_in_batch=100).loss, model(**batch).loss)
+
+
 def test_losses_of_routers_without_a_loss_to_add_them_to_are_warned_of() -> None:
     model = tuned(tiny_model("bert"), aux_loss_coef=0.3)
     batch = tiny_batch("bert")
@@ -192,6 +226,22 @@ def test_noise_is_for_training_alone(kind: str) -> None:
     batch = tiny_batch("llama")
     assert not torch.equal(model(**batch).logits, model(**batch).logits)
     assert torch.equal(model.eval()(**batch).logits, plain(**batch).logits)
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_generation_has_no_noise_in_training_mode_either(kind: str) -> None:
+    model = tuned(tiny_model("llama"), **NOISE[kind])
+    ids = torch.randint(3, 61, (2, 6))
+    settings = {"max_new_tokens": 12, "do_sample": False, "return_dict_in_generate": True}
+
+    def scores(**more: Any) -> Tensor:
+        found = model.generate(input_ids=ids, output_logits=True, **settings, **more).logits
+        return torch.stack(found)
+
+    expected = scores()
+    torch.testing.assert_close(scores(use_cache=False), expected)
+    model.eval()
+    assert torch.equal(scores(), expected)
 
 
 def test_gates_that_sum_to_one_are_those_of_the_config() -> None:

@@ -18,7 +18,8 @@ from transformers import (
 from mept import MeptConfig
 from tiny_models import VOCABULARY, random_model, tiny_config
 
-DECODERS = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gpt2")
+ROTARY = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text")
+DECODERS = (*ROTARY, "gpt2")
 SEQ2SEQ = ("t5", "bart")
 ENCODERS = ("bert", "roberta")
 FAMILIES = DECODERS + SEQ2SEQ + ENCODERS

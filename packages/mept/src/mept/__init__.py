@@ -6,6 +6,7 @@ Importing it adds the method to PEFT: ``get_peft_model(model, MeptConfig(...))``
 from importlib.metadata import version
 
 from mept._config import MeptConfig
+from mept._recording import RoutingRecord, record_routing
 from mept._routing import Routing, balance_loss, route, z_loss
 from mept._tuner import MeptModel
 
@@ -13,8 +14,10 @@ __all__ = [
     "MeptConfig",
     "MeptModel",
     "Routing",
+    "RoutingRecord",
     "__version__",
     "balance_loss",
+    "record_routing",
     "route",
     "z_loss",
 ]

@@ -15,6 +15,7 @@ from mept._decoder import DecoderStack
 from mept._encoder import EmbeddedStack, EncoderStack
 from mept._families import Family, reads_only, stack_of, window_of
 from mept._routing import balance_loss, z_loss
+from mept._scope import IGNORED
 from mept._stack import Arguments, Stack, named_arguments
 from tokenseek_common import InputError
 
@@ -65,7 +66,8 @@ class Attached:
         mask = arguments.pop("routing_mask", None)
         if isinstance(self.stack, EncoderStack):  # its states may be given, and it not called
             self.current.cross_rows = self.stack.kept_rows(stack_of(model, self.family))
-        self.current.call = Call(arguments.get("labels"), mask, stack_alone=False)
+        targets = arguments.get("num_items_in_batch")  # of the Trainer, which accumulates gradients
+        self.current.call = Call(arguments.get("labels"), mask, targets, stack_alone=False)
         return (), arguments
 
     def leave(self, model: PreTrainedModel, args: tuple[Any, ...], output: Any) -> Any:
@@ -86,7 +88,18 @@ class Attached:
                 stacklevel=2,
             )
             return output
-        return with_loss(output, router_loss(call, config))
+        return with_loss(output, self._share_of_step(call) * router_loss(call, config))
+
+    def _share_of_step(self, call: Call) -> Tensor | float:
+        """How much of a step the loss of a call is, by its targets; the first token is none.
+
+        The losses of decoders that predict tokens are made to be added up. Other heads take the
+        mean of a call, however many targets its step is said to have.
+        """
+        predicts = isinstance(self.stack, DecoderStack) and not self.stack.reads_only
+        if call.labels is None or call.step_targets is None or not predicts:
+            return 1.0
+        return (call.labels[..., 1:] != IGNORED).sum() / call.step_targets
 
 
 def router_loss(call: Call, config: MeptConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -101,21 +102,13 @@ class MeptConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.peft_type = MEPT
-        for name in ("num_virtual_tokens", "num_experts"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} ({getattr(self, name)}) must be at least 1; raise it")
+        self._check_numbers()
+        self._check_layers()
         if not 1 <= self.top_k <= self.num_experts:
             raise InputError(
                 f"top_k ({self.top_k}) must be from 1 to num_experts ({self.num_experts}); "
                 "num_experts takes all"
             )
-        for name in ("router_noise", "aux_loss_coef", "z_loss_coef"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} ({getattr(self, name)}) must be at least 0; 0 is none")
-        if self.init_std <= 0:
-            raise InputError(f"init_std ({self.init_std}) must be above 0; 0.02 is usual")
-        if not 0 <= self.prompt_dropout < 1:
-            raise InputError(f"prompt_dropout ({self.prompt_dropout}) must be in [0, 1); 0 is none")
         for name, choice in (
             ("gate_normalize", Normalize),
             ("routing_scope", Scope),
@@ -132,12 +125,44 @@ class MeptConfig(PeftConfig):
                 "gate_normalize (sum) must be none where top_k is 1, a gate of always 1 would "
                 "teach the router nothing; raise top_k"
             )
-        if self.layers is not None and 0 not in self.layers:
+
+    def _check_numbers(self) -> None:
+        """Refuse what is no number, or outside its range; JSON holds NaN and text as well."""
+        for name in ("num_virtual_tokens", "num_experts", "top_k"):
+            _require_whole(name, getattr(self, name))
+        for name in ("num_virtual_tokens", "num_experts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} ({getattr(self, name)}) must be at least 1; raise it")
+        for name in ("router_noise", "aux_loss_coef", "z_loss_coef"):
+            value = getattr(self, name)
+            if not _is_finite(value) or value < 0:
+                raise InputError(
+                    f"{name} ({value!r}) must be a finite number, at least 0; 0 is none"
+                )
+        if not _is_finite(self.init_std) or self.init_std <= 0:
+            raise InputError(
+                f"init_std ({self.init_std!r}) must be a finite number above 0; 0.02 is usual"
+            )
+        if not _is_finite(self.prompt_dropout) or not 0 <= self.prompt_dropout < 1:
+            raise InputError(
+                f"prompt_dropout ({self.prompt_dropout!r}) must be a number in [0, 1); 0 is none"
+            )
+
+    def _check_layers(self) -> None:
+        """Refuse layers that are no indices, or are chosen twice over."""
+        if self.layers is None:
+            return
+        if not isinstance(self.layers, list | tuple) or not all(map(_is_whole, self.layers)):
+            raise InputError(
+                f"layers ({self.layers!r}) must be a list of whole numbers; "
+                "write [0, 1] for the first two"
+            )
+        if 0 not in self.layers:
             raise InputError(
                 f"layers ({self.layers}) must contain 0, the first layer, whose rows the others "
                 "carry on; add it"
             )
-        if self.layers is not None and self.target_modules is not None:
+        if self.target_modules is not None:
             raise InputError(
                 f"target_modules ({self.target_modules}) must be None where layers is given; "
                 "choose layers by one of them"
@@ -167,7 +192,9 @@ class MeptConfig(PeftConfig):
             ... ).num_experts
             4
         """
-        experts, rest = divmod(num_virtual_tokens_full, num_virtual_tokens)
+        _require_whole("num_virtual_tokens", num_virtual_tokens)
+        _require_whole("num_virtual_tokens_full", num_virtual_tokens_full)
+        experts, rest = divmod(num_virtual_tokens_full, max(num_virtual_tokens, 1))
         if rest:
             raise InputError(
                 f"num_virtual_tokens_full ({num_virtual_tokens_full}) must be a multiple of "
@@ -177,3 +204,16 @@ class MeptConfig(PeftConfig):
         return cls(
             num_virtual_tokens=num_virtual_tokens, num_experts=experts, top_k=topk, **settings
         )
+
+
+def _require_whole(name: str, value: object) -> None:
+    if not _is_whole(value):
+        raise InputError(f"{name} ({value!r}) must be a whole number, of type int; convert it")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))

@@ -43,6 +43,8 @@ class Call:
 
     labels: Tensor | None = None
     routing_mask: Tensor | None = None
+    step_targets: Tensor | int | None = None
+    """Targets of the whole step, where the caller makes several calls and adds their losses up."""
     routings: list[Routing] = field(default_factory=list)
     """Of each layer, in order, as they come."""
     stack_alone: bool = True

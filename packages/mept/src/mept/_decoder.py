@@ -89,7 +89,7 @@ class DecoderStack(Stack):
 
         positions = arguments.get("position_ids")
         if positions is None:
-            positions = torch.arange(n, device=embeddings.device)[None]
+            positions = self._counted(real)
         arguments["position_ids"] = self._positions(positions, rows)
         # Without a mask, transformers takes such positions for several sequences in a row.
         if arguments.get("attention_mask") is None:
@@ -97,6 +97,16 @@ class DecoderStack(Stack):
         if arguments.get("token_type_ids") is not None:
             arguments["token_type_ids"] = F.pad(arguments["token_type_ids"], (rows, 0))
         self.prompt(stack, arguments, config, embeddings, scope)
+
+    def _counted(self, real: Bool[Tensor, "b n"]) -> Int[Tensor, "b n"]:
+        """The positions of tokens where none are given.
+
+        Those that move are counted from the first real token: the prompt rows stand still, so that
+        padding between them and the tokens would change what these see. Learned ones are those that
+        the base model takes, padding or not.
+        """
+        counted = real if self.family.shifts else torch.ones_like(real)
+        return (counted.cumsum(1) - 1).clamp(min=0)
 
     def _positions(self, positions: Int[Tensor, "b n"], rows: int) -> Int[Tensor, "b p_n"]:
         """Number the prompt rows, and the tokens behind them where positions move."""
@@ -117,11 +127,13 @@ class DecoderStack(Stack):
             )
         self.warn_of_window(rows, length + 1)
         mask, positions = arguments.get("attention_mask"), arguments.get("position_ids")
+        real = torch.ones(1, length - rows + 1, dtype=torch.bool, device=tokens.device)
         if mask is not None:
             require_padding_mask(mask)
+            real = mask.bool()
             arguments["attention_mask"] = F.pad(mask, (rows, 0), value=1)
         if positions is None:
-            positions = torch.full((1, 1), length - rows, device=tokens.device)
+            positions = self._counted(real)[:, -1:]
         arguments["position_ids"] = positions + (rows if self.family.shifts else 0)
 
     def _scope(self, real: Bool[Tensor, "b n"], config: MeptConfig) -> Bool[Tensor, "b n"]:

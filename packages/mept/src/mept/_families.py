@@ -22,6 +22,8 @@ class Family:
         kind: "decoder"; "encoder", which builds its masks of embeddings that can be given; or
             "embedded", an encoder whose embeddings are a module of their own.
         blocks: Where the list of blocks lies in the stack.
+        down: Where the projection lies in a block that takes the units of its feed-forward back to
+            the hidden size: what goes into it are their activations.
         stack: Where the stack lies in the base model.
         shifts: Whether the positions of tokens are moved behind the prompt rows. Positions that
             are learned, one by one, are not: the token at n_positions - 1 would have none left, and
@@ -33,14 +35,15 @@ class Family:
 
     kind: Literal["decoder", "encoder", "embedded"]
     blocks: str
+    down: str
     stack: str = ""
     shifts: bool = False
     relative: bool = False
     pre_norm: bool = True
 
 
-_ROTARY = Family("decoder", "layers", shifts=True)
-_BERT = Family("embedded", "encoder.layer", pre_norm=False)
+_ROTARY = Family("decoder", "layers", "mlp.down_proj", shifts=True)
+_BERT = Family("embedded", "encoder.layer", "output.dense", pre_norm=False)
 
 FAMILIES: dict[str, Family] = {
     "llama": _ROTARY,
@@ -48,9 +51,9 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _ROTARY,
     "mistral": _ROTARY,
     "gemma3_text": _ROTARY,
-    "gpt2": Family("decoder", "h"),
-    "t5": Family("encoder", "block", stack="encoder", relative=True),
-    "bart": Family("encoder", "layers", stack="encoder", pre_norm=False),
+    "gpt2": Family("decoder", "h", "mlp.c_proj"),
+    "t5": Family("encoder", "block", "layer.1.DenseReluDense.wo", stack="encoder", relative=True),
+    "bart": Family("encoder", "layers", "fc2", stack="encoder", pre_norm=False),
     "bert": _BERT,
     "roberta": _BERT,
 }

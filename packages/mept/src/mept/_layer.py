@@ -41,6 +41,11 @@ class PromptedBlock(nn.Module):
         """The name of the prompts that are in use, if any."""
         return next(iter(self.settings), None)
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether noise is drawn: in training, but not in `generate`, which may route anew."""
+        return self.training and self.current.generation is None
+
     def add_prompts(
         self, name: str, config: MeptConfig, hidden_size: int, embedding: nn.Module | None
     ) -> None:
@@ -77,7 +82,7 @@ class PromptedBlock(nn.Module):
             self.current.call.routings.append(routing)
             prompts = routing.prompts
             if self.settings[name].prompt_dropout:
-                prompts = F.dropout(prompts, self.settings[name].prompt_dropout, self.training)
+                prompts = F.dropout(prompts, self.settings[name].prompt_dropout, self.is_noisy)
             hidden_states = torch.cat([prompts.to(tokens), tokens], dim=1)  # [b, p + n, d]
         return self.base_layer(hidden_states, *args, **kwargs)
 
@@ -93,8 +98,8 @@ class PromptedBlock(nn.Module):
             self.mept_experts[name],
             self.mept_shared[name] if config.shared_expert else None,
             top_k=config.top_k,
-            noise=config.router_noise if self.training else 0.0,
-            gumbel=config.gumbel and self.training,
+            noise=config.router_noise if self.is_noisy else 0.0,
+            gumbel=config.gumbel and self.is_noisy,
             normalize=config.gate_normalize == "sum",
             divisor=prompted.divisor,
         )

@@ -27,6 +27,8 @@ class Routing(NamedTuple):
     """The experts that were taken."""
     gates: Float[Tensor, "b e"]
     """The weight of each expert, zero for those that were not taken, Eq. (5)."""
+    pooled: Float[Tensor, "b d"]
+    """The average of its tokens that the router was shown, Eq. (2)."""
 
 
 def route(
@@ -73,7 +75,8 @@ def route(
     dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, router.dtype), torch.float)
     with torch.autocast(hidden_states.device.type, enabled=False):
         router, experts = router.to(dtype), experts.to(dtype)
-        logits = pool(hidden_states.to(dtype), mask, divisor) @ router.T  # [b, e]
+        pooled = pool(hidden_states.to(dtype), mask, divisor)  # [b, d]
+        logits = pooled @ router.T  # [b, e]
         noisy = logits * (1 + noise * torch.randn_like(logits)) if noise else logits
         probabilities = noisy.softmax(-1)
 
@@ -87,7 +90,7 @@ def route(
         prompts = torch.einsum("be,epd->bpd", gates, experts)
         if shared is not None:
             prompts = prompts + shared.to(dtype)
-    return Routing(prompts, logits, probabilities, chosen, gates)
+    return Routing(prompts, logits, probabilities, chosen, gates, pooled)
 
 
 def pool(

@@ -11,24 +11,6 @@ from transformers import AutoModelForSequenceClassification
 from mept.cli import main
 from saved import mood_rows, save_rows, save_tiny
 
-TRAINED = ("--labels", "glad", "sad", "--steps", "2", "--quiet", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def moods(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_rows(tmp_path_factory.mktemp("moods") / "mood.jsonl", mood_rows(40))
-
-
-@pytest.fixture(scope="module")
-def runs(moods: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An adapter of a classifier and one of a model that writes."""
-    folder = tmp_path_factory.mktemp("runs")
-    for family in ("bert", "llama"):
-        model = save_tiny(folder / f"{family}-model", family)
-        command = ["train", "--model", str(model), "--task", f"mood={moods}", *TRAINED]
-        assert main([*command, "-o", str(folder / family)]) == 0
-    return {family: folder / family for family in ("bert", "llama")}
-
 
 def refused(capsys: pytest.CaptureFixture[str], adapter: Path, *options: str) -> str:
     capsys.readouterr()
@@ -93,6 +75,68 @@ def test_the_base_may_lie_elsewhere_but_must_be_the_same(
         )
 
 
+def test_a_base_of_another_type_is_refused_though_the_adapter_would_fit(
+    runs: dict[str, Path], moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = save_tiny(tmp_path / "other", "mistral")
+    options = ("--task", f"mood={moods}", "--model", str(other))
+    assert refused(capsys, runs["llama"], *options) == (
+        f"model ({other}, of type mistral) must be of type llama, as the one that the adapter was "
+        "trained on; choose another --model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "damage"),
+    [
+        ("adapter_config.json", None, "it is missing"),
+        ("adapter_config.json", b"{", "Expecting property name enclosed in double quotes: line 1"),
+        ("adapter_config.json", b'{"peft_type": "OTHER"}', "'OTHER'"),
+        ("adapter_model.safetensors", None, "it is missing"),
+        ("adapter_model.safetensors", b"weights", "Error while deserializing header"),
+    ],
+)
+def test_an_adapter_whose_files_are_damaged_is_refused(
+    name: str,
+    content: bytes | None,
+    damage: str,
+    runs: dict[str, Path],
+    moods: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    adapter = shutil.copytree(runs["bert"] / "adapter", tmp_path / "adapter")
+    (adapter / name).unlink()
+    if content is not None:
+        (adapter / name).write_bytes(content)
+    found = refused(capsys, adapter, "--task", f"mood={moods}")
+    assert found.startswith(f"adapter ({adapter}) must have its {name} as mept train wrote it (")
+    assert damage in found
+    assert found.endswith("); restore the file, or train the adapter anew")
+
+
+@pytest.mark.parametrize("change", ["empty", "more", "other tasks"])
+def test_an_adapter_with_another_description_is_refused(
+    change: str,
+    runs: dict[str, Path],
+    moods: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    adapter = shutil.copytree(runs["bert"] / "adapter", tmp_path / "adapter")
+    content = json.loads((adapter / "mept.json").read_text())
+    changed = {
+        "empty": {},
+        "more": content | {"more": 1},
+        "other tasks": content | {"tasks": ["mood"]},
+    }
+    (adapter / "mept.json").write_text(json.dumps(changed[change]))
+    assert refused(capsys, adapter, "--task", f"mood={moods}") == (
+        f"adapter ({adapter}) must have its mept.json as mept train wrote it; restore the file, or "
+        "train the adapter anew"
+    )
+
+
 def test_folders_that_are_no_adapter_of_ours_are_refused(
     runs: dict[str, Path], moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +152,35 @@ def test_folders_that_are_no_adapter_of_ours_are_refused(
     assert refused(capsys, lora, "--task", f"mood={moods}") == (
         f"adapter ({lora}) must be one of this method, and is LORA; choose another folder"
     )
+
+
+def test_help_says_that_nothing_is_written_without_a_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["eval", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert (
+        "Where to write eval.json: a new or empty folder. Without it, nothing is written." in told
+    )
+    assert "numbered" not in told
+
+
+@pytest.mark.filterwarnings("default:sliding_window:UserWarning")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_warning_is_told_as_a_note_and_without_a_line_of_code(
+    quiet: bool, moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_tiny(tmp_path / "model", "mistral")
+    told = ["--quiet"] if quiet else []
+    command = ["train", "--model", str(model), "--task", f"mood={moods}", "--labels", "glad", "sad"]
+    command += ["--steps", "1", "--device", "cpu", "-o", str(tmp_path / "run"), *told]
+    assert main(command) == 0
+    assert main(["eval", str(tmp_path / "run"), "--task", f"mood={moods}", *told]) == 0
+    err = capsys.readouterr().err
+    notes = [line for line in err.splitlines() if "sliding_window" in line]
+    expected = [] if quiet else 2 * ["sliding_window (7) is shorter than"]  # of both commands
+    assert [line[:34] for line in notes] == expected
+    assert "UserWarning" not in err
 
 
 def test_a_split_that_there_is_not_is_refused(
@@ -127,8 +200,11 @@ def test_a_count_below_one_is_refused(
     )
 
 
-def test_a_task_must_be_named(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_default_it_is_asked_what_it_was_trained_on(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(runs["docstrings"]), "--device", "cpu", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["samples"]) == {"docstrings"}
     assert refused(capsys, runs["bert"]) == (
-        "task (none) must be given; write --task NAME=SOURCE, such as mood, which the adapter was "
-        "trained on"
+        "task (mood) must be given with its samples; write mood=FILE, or a folder or hub id"
     )

@@ -151,7 +151,8 @@ def test_a_mixture_of_tasks_is_scored_task_by_task_and_the_mean_decides(
     # sst2 is any known task of one text
     rows = [{"text": row["text"], "label": int(row["label"] == "glad")} for row in mood_rows(40)]
     known = save_rows(tmp_path / "known.jsonl", rows)
-    tasks = ("--task", f"weather={file}", "--task", f"sst2={known},{known}")
+    scored = save_rows(tmp_path / "scored.jsonl", rows)
+    tasks = ("--task", f"weather={file}", "--task", f"sst2={known},{scored}")
     options = (*OWN, "--steps", "8", "--mixture", "temperature", "--form", "classification")
     train(models["llama"], tmp_path / "run", *tasks, *options, "--quiet")
     result = result_of(tmp_path / "run")

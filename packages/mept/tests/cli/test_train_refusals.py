@@ -152,6 +152,22 @@ def test_an_option_that_cannot_be_is_refused(
             "max_length (2) must hold a mood sample without its text (4 tokens); raise it",
         ),
         (
+            "llama",
+            ("--num-virtual-tokens", "100"),
+            "num_virtual_tokens (100) must be below 64, the positions that the model has for "
+            "prompt rows and tokens; choose another --num-virtual-tokens",
+        ),
+        (
+            "bert",
+            ("--epochs", "1e308"),
+            "epochs (1e+308) must be at most 1000000 steps; choose another --epochs",
+        ),
+        (
+            "bert",
+            ("--steps", "1000001"),
+            "steps (1000001) must be at most 1000000 steps; choose another --steps",
+        ),
+        (
             "empty",
             (),
             "model ({model}) must be a folder with a config.json; give such a folder, a hub id "
@@ -173,6 +189,27 @@ def test_what_does_not_suit_a_model_is_refused(
     assert found == expected.format(model=models[model])
 
 
+def test_a_file_that_is_learnt_and_scored_alike_is_refused(
+    moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = moods.parent / "." / ".." / moods.parent.name / moods.name
+    command = ["train", "--task", f"mood={moods},{again}", "--labels", "glad", "sad"]
+    assert refused(capsys, command, tmp_path / "run") == (
+        f"task (mood) must be scored on other samples than it learns, and {again} is given for "
+        "both; name another file, or this one alone to hold samples out"
+    )
+
+
+def test_several_processes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert refused(capsys, ["train"], tmp_path / "run") == (
+        "WORLD_SIZE (2) must be 1, training runs in one process; start it without torchrun or "
+        "accelerate launch"
+    )
+
+
 def test_samples_without_a_label_are_refused(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +218,19 @@ def test_samples_without_a_label_are_refused(
     assert refused(capsys, [*command, "--labels", "glad", "sad"], tmp_path / "run") == (
         f"source ({file}) must have the right answer of every mood sample, and 1 of 9 lack it; "
         "choose another split or file"
+    )
+
+
+@pytest.mark.parametrize(("rows", "option"), [(1, "test_size (0.2)"), (2, "dev_size (0.1)")])
+def test_too_few_samples_to_hold_some_out_are_refused(
+    rows: int, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = save_rows(tmp_path / "mood.jsonl", mood_rows(rows))
+    command = ["train", "--task", f"mood={file}", "--labels", "glad", "sad"]
+    name = option.split()[0].replace("_", "-")
+    assert refused(capsys, command, tmp_path / "run") == (
+        f"{option} must leave samples of mood on both sides, and there are 1; choose another "
+        f"--{name}, or give more"
     )
 
 
@@ -215,10 +265,26 @@ def test_an_unreadable_model_is_refused(
     assert found.startswith(f"model ({broken}) must be one that transformers can load with that")
 
     half = save_tiny(tmp_path / "half", "bert")
-    (half / "model.safetensors").unlink()
     command[2] = str(half)
-    found = refused(capsys, command, tmp_path / "run")
-    assert found.startswith(f"model ({half}) must be one that transformers can load with that")
+    weights = half / "model.safetensors"
+    for damage in (lambda: weights.write_bytes(weights.read_bytes()[:999]), weights.unlink):
+        damage()
+        found = refused(capsys, command, tmp_path / "run")
+        assert found.startswith(f"model ({half}) must be one that transformers can load with that")
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "qwen2"])
+def test_a_model_without_a_tokenizer_is_refused(
+    family: str, moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_tiny(tmp_path / "model", family)
+    for file in model.glob("token*"):
+        file.unlink()
+    command = ["train", "--model", str(model), "--task", f"mood={moods}"]
+    assert refused(capsys, [*command, "--labels", "glad", "sad"], tmp_path / "run") == (
+        f"model ({model}) must have a tokenizer that knows more than special tokens; put the files "
+        "of its tokenizer beside its weights"
+    )
 
 
 def test_a_tokenizer_that_cannot_pad_is_refused(

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mept.cli import main
-from mept.training._checkpoints import standing_of
 from saved import mood_rows, save_rows, save_tiny
+from tokenseek_common.training import standing_of
 
 
 @pytest.fixture(scope="module")
@@ -87,31 +87,6 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     assert same(whole, copied)
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "trainer_state.json",
-        "optimizer.pt",
-        "scheduler.pt",
-        "rng_state.pth",
-        "adapter_model.safetensors",
-    ],
-)
-@pytest.mark.parametrize("damage", ["missing", "cut off"])
-def test_a_checkpoint_that_lacks_something_is_passed_over(
-    part: str, damage: str, whole: Path, tmp_path: Path
-) -> None:
-    copied = interrupted(whole, tmp_path / "run")
-    damaged = copied / "checkpoints" / "checkpoint-6" / part
-    if damage == "missing":
-        damaged.unlink()
-    else:
-        damaged.write_bytes(damaged.read_bytes()[:-20])
-    standing = standing_of(copied)
-    assert standing.checkpoint == copied / "checkpoints" / "checkpoint-4"
-    assert standing.cut_off == [damaged.parent]
-
-
 def test_a_checkpoint_whose_saving_was_interrupted_is_set_aside_and_the_run_goes_on(
     whole: Path, model: Path, moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,7 +95,7 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_set_aside_and_the_run_goes
     (last / "checkpoint-is-incomplete.txt").touch()
     (last.parent / "cut-off-checkpoint-6-1").mkdir()  # it has happened before
     assert train(model, moods, copied, "--steps", "6", "--resume") == 0
-    assert f"skipping {last}, whose saving was interrupted" in capsys.readouterr().err
+    assert f"skipping {last}, its saving was interrupted" in capsys.readouterr().err
     assert (last.parent / "cut-off-checkpoint-6-2" / "optimizer.pt").exists()
     assert same(whole, copied)
 
@@ -143,7 +118,7 @@ def test_on_sigterm_the_run_saves_itself_and_can_be_resumed(
         "error: training was stopped by SIGTERM before step 2000, its last, and has saved itself; "
         f"go on with the same options, --output {folder} and --resume\n"
     )
-    assert standing_of(folder).checkpoint is not None
+    assert standing_of(folder / "checkpoints").checkpoint is not None
     assert signal.getsignal(signal.SIGTERM) is before
     assert not (folder / "adapter").exists()
 
@@ -201,6 +176,23 @@ def test_a_finished_run_is_not_resumed(
     assert refused(capsys, model, moods, whole, "--steps", "6") == (
         f"output ({whole}) must hold an unfinished run, and this one has its result.json; leave "
         "out --resume and choose another --output"
+    )
+
+
+def test_a_run_whose_record_is_damaged_is_not_resumed(
+    whole: Path, model: Path, moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = interrupted(whole, tmp_path / "run")
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(record | {"options": None}))
+    assert refused(capsys, model, moods, copied, "--steps", "6") == (
+        f"output ({copied}) must hold the run.json of the run that is resumed; start anew in "
+        "another --output, without --resume"
+    )
+    (copied / "run.json").write_text(json.dumps(record | {"samples": {}}))
+    assert refused(capsys, model, moods, copied, "--steps", "6") == (
+        "samples (train, dev, test) must be those of the run that is resumed; restore the files, "
+        "or start anew in another --output"
     )
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saved_llama import save_llama, save_records
+from tokenseek_common.training import standing_of
 from tokenseek_core.cli import main
-from tokenseek_core.cli._finetune_checkpoints import newest_whole
 from tokenseek_core.cli._pretrained import load_pretrained
 
 
@@ -105,25 +105,6 @@ def run(
     return folder
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off"])
-@pytest.mark.parametrize(
-    "part", ["trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "*.safetensors"]
-)
-def test_a_checkpoint_that_lacks_something_is_passed_over(
-    part: str, damage: str, run: Path, tmp_path: Path
-) -> None:
-    copied = shutil.copytree(run, tmp_path / "run")
-    (damaged,) = (copied / "checkpoint-4").glob(part)
-    if damage == "missing":
-        damaged.unlink()
-    else:
-        damaged.write_bytes(damaged.read_bytes()[:-20])
-    standing = newest_whole(copied)
-    assert standing is not None
-    assert (standing.checkpoint.name, standing.step, standing.steps) == ("checkpoint-2", 2, 4)
-    assert standing.cut_off == {copied / "checkpoint-4": f"{damaged.name} is {damage}"}
-
-
 def test_a_run_with_a_cut_off_checkpoint_goes_on_from_the_one_before_and_says_so(
     run: Path, model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,24 +119,10 @@ def test_a_run_with_a_cut_off_checkpoint_goes_on_from_the_one_before_and_says_so
     assert f"resuming from {copied / 'checkpoint-2'}" in told
     torch.testing.assert_close(weights(copied), weights(run), rtol=0, atol=0)
 
-    standing = newest_whole(copied)
-    assert standing is not None
+    standing = standing_of(copied)
+    assert standing.checkpoint is not None
     assert standing.step == 4, "the run has saved at the same step again"
     assert (copied / "cut-off-checkpoint-4-2" / "model.safetensors").exists() != bool(lora)
-
-
-def test_a_model_in_several_files_needs_all_of_them(
-    model: Path, records: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    assert finetune(model, records, folder, "--max-steps", "2", "--quiet") == 0
-    checkpoint = folder / "checkpoint-2"
-    (checkpoint / "model.safetensors").rename(checkpoint / "model-1.safetensors")
-    index = '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
-    (checkpoint / "model.safetensors.index.json").write_text(index)
-    assert newest_whole(folder) is None
-    shutil.copy(checkpoint / "model-1.safetensors", checkpoint / "model-2.safetensors")
-    assert newest_whole(folder) is not None
 
 
 # Runs that stop by themselves
@@ -185,8 +152,8 @@ def test_a_run_that_diverges_names_the_step_and_keeps_a_healthy_checkpoint(
     options = ("--lr", "1e30", "--save-steps", "1", "--max-steps", "50", "--quiet")
     assert finetune(model, records, folder, *options) == 1
     told = capsys.readouterr().err
-    standing = newest_whole(folder)
-    assert standing is not None
+    standing = standing_of(folder)
+    assert standing.checkpoint is not None
     assert f"must be finite, but is not at step {standing.step + 1}; lower --lr" in told
     assert told.endswith(f"({standing.checkpoint} is healthy)\n")
     assert all(value.isfinite().all() for value in weights(standing.checkpoint).values())
@@ -224,8 +191,8 @@ def test_on_sigterm_the_run_saves_and_can_be_resumed(
     threading.Thread(target=stop, daemon=True).start()
     options = ("--max-steps", "100000", "--save-steps", "100000", "--quiet")
     assert finetune(model, records, folder, *options) == 1
-    standing = newest_whole(folder)
-    assert standing is not None
+    standing = standing_of(folder)
+    assert standing.checkpoint is not None
     assert capsys.readouterr().err == (
         "error: training was stopped by SIGTERM before step 100000, its last, and has saved "
         f"itself; go on with the same options, --output {folder} and --resume\n"

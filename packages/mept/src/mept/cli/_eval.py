@@ -9,21 +9,17 @@ from typing import Annotated
 
 import tyro
 
-from mept.cli._options import check_counts, first_device, flat
-from mept.cli._train_options import RANDOM
-from mept.training._classification import outputs_of
-from mept.training._models import load_base
-from mept.training._prompts import load_adapter
+from mept.cli._adapter_options import AdapterOptions
+from mept.cli._options import first_device
 from mept.training._quiet import libraries_quiet
-from mept.training._saved import BASE, SavedAdapter, read_adapter, write_json
+from mept.training._saved import read_adapter, write_json
 from mept.training._scores import score_samples
-from mept.training._sources import OwnTask, TaskSource, find_sources, load_scored
-from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder, resolve_dtype
+from mept.training._sources import load_scored
+from tokenseek_common.cli import Console, check_folder, fresh_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(CommonOptions):
+class Eval(AdapterOptions):
     """Score an adapter of `mept train` on one split of one task or more.
 
     A classifier knows the labels that it was trained on, and is refused others; a model that writes
@@ -31,43 +27,11 @@ class Eval(CommonOptions):
     eval.json.
     """
 
-    adapter: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ADAPTER")]
-    """The adapter's folder, or that of its run."""
-
-    task: Annotated[
-        tuple[tuple[str, ...], ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(metavar="NAME[=SOURCE]"),
-    ] = ()
-    """Tasks and where their samples are: a file, a folder or a hub id; at least one."""
-
-    split: str = "validation"
-    """Which split of a folder or the hub is scored; a file has none."""
-
-    model: str | None = None
-    """A folder or hub id with the base; by default the one that the adapter was trained on."""
-
-    labels: tuple[str, ...] = ()
-    """Labels of a task of your own that the adapter was not trained on, in order."""
-
-    text_fields: tuple[str, ...] = ("text",)
-    """Which one or two fields of its rows are its texts."""
-
-    label_field: str = "label"
-    """Which field of its rows is its label."""
-
-    batch_size: int = 16
-    """Rows that go through the model at a time."""
-
-    limit: int | None = None
-    """Read at most this many samples of each task."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", aliases=("-o",))] = None
+    """Where to write eval.json: a new or empty folder. Without it, nothing is written."""
 
     generation: bool = True
     """Also let a model that writes do so freely."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_counts({"batch_size": self.batch_size, "limit": self.limit})
 
     def run(self, console: Console) -> None:
         """Load, score, tell."""
@@ -75,29 +39,24 @@ class Eval(CommonOptions):
         check_folder(self.output)
         device = first_device(self.device)
         saved = read_adapter(self.adapter)
-        sources = self._sources(saved)
         samples = [
             sample
-            for source in sources
+            for source in self.sources(saved)
             for sample in load_scored(source, split=self.split, limit=self.limit)
         ]
-        with libraries_quiet():
-            base_name = self._base(saved)
-            console.note(f"loading {base_name}")
-            dtype = resolve_dtype(self.dtype, device)
-            base = load_base(base_name, saved.asked, device=device, dtype=dtype)
-            model = load_adapter(base, saved.folder)
+        with libraries_quiet(console):
+            opened = self.open(saved, device, console)
             scores = score_samples(
-                base.form,
-                model,
-                base.form.questions(samples),
+                opened.form,
+                opened.model,
+                opened.form.questions(samples),
                 batch_size=self.batch_size,
                 generation=self.generation,
                 console=console,
             )
         result = {
             "adapter": str(saved.folder),
-            "model": base_name,
+            "model": opened.base,
             "form": saved.asked.form,
             "split": self.split,
             **scores.summary,
@@ -109,24 +68,3 @@ class Eval(CommonOptions):
             folder = fresh_folder(self.output, default="mept-eval")
             write_json(folder / "eval.json", result)
         console.result(result)
-
-    def _sources(self, saved: SavedAdapter) -> list[TaskSource]:
-        """Find the tasks, those of the adapter first; a head is asked what it has labels for."""
-        own = OwnTask(self.labels, self.text_fields, self.label_field)
-        trained = {task.name: task for task in saved.asked.tasks}
-        if not flat(self.task):
-            raise InputError(
-                "task (none) must be given; write --task NAME=SOURCE, such as "
-                f"{next(iter(trained))}, which the adapter was trained on"
-            )
-        sources = find_sources(flat(self.task), own, known=trained)
-        if saved.asked.form == "classification":
-            for source in sources:
-                outputs_of(source.task, saved.asked.tasks)
-        return sources
-
-    def _base(self, saved: SavedAdapter) -> str:
-        """The base model, asked for by the user or by the adapter."""
-        if self.model is not None:
-            return self.model
-        return str(saved.folder.parent / BASE) if saved.model == RANDOM else saved.model

@@ -1,8 +1,9 @@
-"""Checks of options that both commands have."""
+"""Checks of options that several commands have."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 
 import torch
@@ -61,6 +62,20 @@ def first_device(name: str) -> torch.device:
             f"and set CUDA_VISIBLE_DEVICES={device.index}"
         )
     return device
+
+
+def require_one_process() -> None:
+    """Refuse to run several times at once, as launchers of distributed training start a program.
+
+    Raises:
+        InputError: There are several processes.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise InputError(
+            f"WORLD_SIZE ({count}) must be 1, training runs in one process; start it without "
+            "torchrun or accelerate launch"
+        )
 
 
 def flat(given: tuple[tuple[str, ...], ...]) -> list[str]:

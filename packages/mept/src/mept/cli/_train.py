@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from mept.cli._options import first_device, flat
+from mept.cli._options import first_device, flat, require_one_process
 from mept.cli._train_options import RANDOM, TrainOptions
 from mept.training._asked import Asked
-from mept.training._checkpoints import Standing, set_aside, standing_of
 from mept.training._docstrings import docstring_samples
 from mept.training._fit import Fitted, Schedule, fit, training_rows
 from mept.training._forms import Questions, Row
@@ -37,8 +36,10 @@ from mept.training._saved import (
 from mept.training._scores import Scores, score_samples
 from mept.training._sizes import prompt_sizes
 from mept.training._sources import OwnTask, TaskSplits, find_sources, load_splits
+from mept.training._trainer import FOLDER
 from tokenseek_common import InputError
 from tokenseek_common.cli import Console, check_folder, fresh_folder, resolve_dtype
+from tokenseek_common.training import Standing, set_aside, standing_of
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Train(TrainOptions):
     def run(self, console: Console) -> None:
         """Check, train, choose, score, tell."""
         begin = time.perf_counter()
+        require_one_process()
         standing = self._check_output()
         device = first_device(self.device)
         own = OwnTask(self.labels, self.text_fields, self.label_field)
@@ -88,8 +90,8 @@ class Train(TrainOptions):
             seed=self.seed,
         )
         if standing is not None:
-            check_record(standing.folder, self.decisive, splits.fingerprints)
-        with libraries_quiet(), self._base(standing, console) as place:
+            check_record(standing.folder.parent, self.decisive, splits.fingerprints)
+        with libraries_quiet(console), self._base(standing, console) as place:
             ready = self._prepare(place, splits, device, console)
             folder = self._open_folder(ready, place, splits, standing, console)
             fitted = self._fit(ready, folder, standing, device, console)
@@ -118,7 +120,7 @@ class Train(TrainOptions):
                 "check --output, or leave out --resume"
             )
         check_record(self.output.expanduser(), self.decisive)
-        return standing_of(self.output.expanduser())
+        return standing_of(self.output.expanduser() / FOLDER)
 
     @contextmanager
     def _base(self, standing: Standing | None, console: Console) -> Iterator[str]:
@@ -133,7 +135,7 @@ class Train(TrainOptions):
                 "weights is trained, which shows how a run goes and no more"
             )
         if standing is not None:
-            yield str(standing.folder / BASE)
+            yield str(standing.folder.parent / BASE)
             return
         with TemporaryDirectory() as made:
             texts = (sample.texts["text"] for sample in docstring_samples("train"))
@@ -171,10 +173,10 @@ class Train(TrainOptions):
     ) -> Path:
         """Make the output folder, or make room in that of the interrupted run."""
         if standing is not None:
-            for checkpoint in standing.cut_off:
-                console.note(f"skipping {checkpoint}, whose saving was interrupted")
-            set_aside(standing.cut_off)
-            folder = standing.folder
+            for checkpoint, damage in standing.cut_off.items():
+                console.note(f"skipping {checkpoint}, {damage}")
+            set_aside(standing)
+            folder = standing.folder.parent
             console.note(f"resuming from {standing.checkpoint or 'the beginning'}")
         else:
             folder = fresh_folder(self.output, default="mept-train")

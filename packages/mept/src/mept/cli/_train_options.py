@@ -19,6 +19,8 @@ from tokenseek_common.cli import CommonOptions
 RANDOM = "random-bert"
 """A tiny model of random weights, made at run time."""
 
+_MOST_STEPS = 1_000_000
+
 FREE = ("task", "output", "device", "quiet", "json", "debug", "resume", "generation")
 """Options that may differ when a run is resumed; of the tasks, the samples are compared."""
 
@@ -152,8 +154,19 @@ class TrainOptions(CommonOptions):
         return options | {"model": self.source}
 
     def schedule(self, count: int) -> Schedule:
-        """How long and how fast, with so many samples to learn."""
-        steps = self.steps or math.ceil(self.epochs * count / self.batch_size)
+        """How long and how fast, with so many samples to learn.
+
+        Raises:
+            InputError: It would take more steps than can be prepared.
+        """
+        steps = self.steps or self.epochs * count / self.batch_size
+        if steps > _MOST_STEPS:  # every row of theirs is drawn beforehand
+            name = "steps" if self.steps else "epochs"
+            raise InputError(
+                f"{name} ({getattr(self, name)}) must be at most {_MOST_STEPS} steps; choose "
+                f"another --{name}"
+            )
+        steps = math.ceil(steps)
         return Schedule(
             steps=steps,
             batch_size=self.batch_size,

@@ -1,4 +1,4 @@
-"""What `mept train` and `mept eval` share: samples of tasks, models, training and scores."""
+"""What the commands of `mept` share: samples of tasks, models, training and scores."""
 
 from mept.training._asked import Asked
 from mept.training._classification import ClassificationForm
@@ -8,6 +8,7 @@ from mept.training._forms import Form, FormName, Questions
 from mept.training._likelihood import log_likelihood
 from mept.training._models import Base, load_base, load_config
 from mept.training._prompts import load_adapter, with_prompts
+from mept.training._recorded import record_samples
 from mept.training._scores import Scores, score_samples
 from mept.training._sizes import PromptSizes, prompt_sizes
 from mept.training._sources import OwnTask, TaskSource, TaskSplits, find_sources, load_splits
@@ -40,6 +41,7 @@ __all__ = [
     "load_splits",
     "log_likelihood",
     "prompt_sizes",
+    "record_samples",
     "score_samples",
     "with_prompts",
 ]

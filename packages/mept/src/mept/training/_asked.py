@@ -25,12 +25,14 @@ class Asked:
         tasks: What a head is for, in the order of its outputs.
         max_length: Most tokens of an input.
         prefixed: Whether a classifier reads the name of the task too.
+        model_type: What the model is, by transformers' name.
     """
 
     form: FormName
     tasks: tuple[Task, ...]
     max_length: int
     prefixed: bool
+    model_type: str
 
     @classmethod
     def choose(
@@ -66,17 +68,23 @@ class Asked:
             raise InputError(
                 f"form ({chosen}) must be {own} for a model of type {kind}; leave out --form"
             )
-        positions = _positions(config) - (rows if family.shifts else 0)
+        positions = positions_of(config) - (rows if family.shifts else 0)
+        if positions < 1:
+            raise InputError(
+                f"num_virtual_tokens ({rows}) must be below {positions + rows}, the positions that "
+                "the model has for prompt rows and tokens; choose another --num-virtual-tokens"
+            )
         if max_length is not None and max_length > positions:
             raise InputError(
                 f"max_length ({max_length}) must be at most {positions}, the positions that the "
                 "model has for tokens; choose another --max-length"
             )
         length = min(_USUAL_LENGTH, positions) if max_length is None else max_length
-        return cls(chosen, tuple(tasks), length, len(tasks) > 1 or family.kind == "decoder")
+        prefixed = len(tasks) > 1 or family.kind == "decoder"
+        return cls(chosen, tuple(tasks), length, prefixed, kind)
 
 
-def _positions(config: PreTrainedConfig) -> int:
+def positions_of(config: PreTrainedConfig) -> int:
     """How many positions a model has for tokens; T5 has no end of them."""
     names = ("max_position_embeddings", "n_positions")
     found = next((getattr(config, name) for name in names if hasattr(config, name)), None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import torch
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from transformers import PrinterCallback
 
-from mept.training._checkpoints import FOLDER
 from mept.training._forms import Form, Questions, Row
-from mept.training._trainer import ScoringTrainer, Watch, sigterm_restored, training_arguments
+from mept.training._trainer import FOLDER, ScoringTrainer, Watch, training_arguments
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import TaskSample, mix_samples
+from tokenseek_common.training import sigterm_restored
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,20 @@ class Fitted:
 
 
 def training_rows(form: Form, samples: Sequence[TaskSample], schedule: Schedule) -> list[Row]:
-    """Draw what is learnt, of each task its part: as many rows as all steps take."""
+    """Draw what is learnt, of each task its part: as many rows as all steps take.
+
+    A sample teaches one row each time that it is drawn. Of one with a row for each candidate, all
+    come up in turn, from another first one on: else it would count for as many.
+    """
     count = schedule.steps * schedule.batch_size
     drawn = mix_samples(samples, temperature=schedule.temperature, size=count, seed=schedule.seed)
-    encoded: dict[int, list[Row]] = {}  # a sample may be drawn again and again
-    rows: list[Row] = []
-    for sample in drawn:
-        if id(sample) not in encoded:
-            encoded[id(sample)] = form.train_rows(sample)
-        rows += encoded[id(sample)]
-    return rows[:count]
+    turns: dict[int, Iterator[Row]] = {}  # a sample may be drawn again and again
+    for place, sample in enumerate(drawn):
+        if id(sample) not in turns:
+            rows = form.train_rows(sample)
+            first = place % len(rows)
+            turns[id(sample)] = cycle(rows[first:] + rows[:first])
+    return [next(turns[id(sample)]) for sample in drawn]
 
 
 def fit(

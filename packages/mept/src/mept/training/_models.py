@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -24,6 +25,8 @@ from mept.training._forms import Form
 from mept.training._model_places import MINILM, model_folder
 from mept.training._text_to_text import CausalForm, Seq2SeqForm
 from tokenseek_common import InputError
+
+_SPACE = "▁"  # a tokenizer of T5 knows it from the start
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,30 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
         dtype: Its floating type.
 
     Raises:
-        InputError: There is no such model, or it has no such head.
+        InputError: There is no such model, it has no such head or no tokenizer, or it is of another
+            type than the one that was to be asked so.
     """
     with model_folder(source) as place:
+        config = _config(source, place)
+        if config.model_type != asked.model_type:
+            raise InputError(
+                f"model ({source}, of type {config.model_type}) must be of type "
+                f"{asked.model_type}, as the one that the adapter was trained on; "
+                "choose another --model"
+            )
         try:
             tokenizer = AutoTokenizer.from_pretrained(place)
-            model, loaded = _head(asked, place).from_pretrained(
+            model, loaded = _head(asked, config).from_pretrained(
                 place, dtype=dtype, output_loading_info=True, **_head_settings(asked)
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise _unreadable(source, error) from error
+    if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, _SPACE}:
+        # What transformers makes up where a folder holds none.
+        raise InputError(
+            f"model ({source}) must have a tokenizer that knows more than special tokens; put the "
+            "files of its tokenizer beside its weights"
+        )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise InputError(
@@ -82,17 +99,20 @@ def load_config(source: str) -> PreTrainedConfig:
         InputError: There is none that transformers can read.
     """
     with model_folder(source) as place:
-        try:
-            config: PreTrainedConfig = AutoConfig.from_pretrained(place)
-        except (OSError, ValueError) as error:
-            raise _unreadable(source, error) from error
+        return _config(source, place)
+
+
+def _config(source: str, place: str) -> PreTrainedConfig:
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
     return config
 
 
-def _head(asked: Asked, place: str) -> Any:
+def _head(asked: Asked, config: PreTrainedConfig) -> Any:
     if asked.form == "classification":
         return AutoModelForSequenceClassification
-    config = AutoConfig.from_pretrained(place)
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError
 
 from mept._config import MeptConfig
 from mept.training._classification import ClassificationForm
@@ -42,23 +44,45 @@ def load_adapter(base: Base, folder: Path) -> Any:
     """Give a model the prompts that a folder holds.
 
     Raises:
-        InputError: They are no prompts, or those of another model.
+        InputError: They are no prompts, not whole, or those of another model.
     """
+    for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME):  # what is missing, PEFT asks the hub for
+        if not (folder / name).is_file():
+            raise _damaged(folder, name, "it is missing")
+    config = _config(folder)
+    if not isinstance(config, MeptConfig):
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        raise InputError(
+            f"adapter ({folder}) must be one of this method, and is {kind}; choose another folder"
+        )
     try:
-        config = PeftConfig.from_pretrained(str(folder))
-        if not isinstance(config, MeptConfig):
-            raise InputError(
-                f"adapter ({folder}) must be one of this method, and is {config.peft_type.value}; "
-                "choose another folder"
-            )
         with warnings.catch_warnings():  # PEFT only warns of prompts that are not in the folder
             warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
             return PeftModel.from_pretrained(base.model, str(folder))
+    except SafetensorError as error:
+        raise _damaged(folder, SAFETENSORS_WEIGHTS_NAME, str(error)) from error
     except (RuntimeError, KeyError, UserWarning, OSError) as error:
         raise InputError(
             f"adapter ({folder}) must fit the model ({type(base.model).__name__}); "
             "give --model the one that it was trained on"
         ) from error
+
+
+def _config(folder: Path) -> PeftConfig:
+    try:
+        config: PeftConfig = PeftConfig.from_pretrained(str(folder))
+    except InputError:  # a value that the method does not take
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, CONFIG_NAME, str(error)) from error
+    return config
+
+
+def _damaged(folder: Path, name: str, damage: str) -> InputError:
+    return InputError(
+        f"adapter ({folder}) must have its {name} as mept train wrote it ({damage}); restore the "
+        "file, or train the adapter anew"
+    )
 
 
 def _task_type(base: Base) -> str:

@@ -8,10 +8,16 @@ from contextlib import contextmanager
 
 from transformers.utils import logging as transformers_logging
 
+from tokenseek_common.cli import Console
+
 
 @contextmanager
-def libraries_quiet() -> Iterator[None]:
-    """Keep remarks and bars of the libraries off the screen; what matters, they raise."""
+def libraries_quiet(console: Console | None = None) -> Iterator[None]:
+    """Keep remarks and bars of the libraries off the screen; what matters, they raise.
+
+    Args:
+        console: Where warnings are told, as notes; without it, by Python with file and line.
+    """
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -20,6 +26,9 @@ def libraries_quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by an old name.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            if console is not None:
+                tell = console.note
+                warnings.showwarning = lambda message, *_, **__: tell(str(message))
             yield
     finally:
         if bars:

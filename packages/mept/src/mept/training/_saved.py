@@ -63,7 +63,9 @@ def check_record(
             "leave out --resume and choose another --output"
         )
     before = _read(folder / RECORD)
-    if before is None or not {"options", "samples"} <= before.keys():
+    if before is None or not all(
+        isinstance(before.get(name), dict) for name in ("options", "samples")
+    ):
         raise InputError(
             f"output ({folder}) must hold the {RECORD} of the run that is resumed; "
             "start anew in another --output, without --resume"
@@ -77,7 +79,9 @@ def check_record(
             f"{told} must be {theirs}, as in the run that is resumed; "
             "repeat its options, or start anew in another --output"
         )
-    changed = [name for name, value in (samples or {}).items() if before["samples"][name] != value]
+    changed = [
+        name for name, value in (samples or {}).items() if before["samples"].get(name) != value
+    ]
     if changed:
         raise InputError(
             f"samples ({', '.join(changed)}) must be those of the run that is resumed; "
@@ -94,19 +98,29 @@ def read_adapter(given: Path) -> SavedAdapter:
     """Find an adapter, in its own folder or in that of its run.
 
     Raises:
-        InputError: There is none that `mept train` wrote.
+        InputError: There is none that `mept train` wrote, or not as it was.
     """
     folder = given.expanduser()
     for place in (folder, folder / "adapter"):
         content = _read(place / ASKED)
         if content is not None:
-            model = content.pop("model")
-            content["tasks"] = tuple(_task(fields) for fields in content["tasks"])
-            return SavedAdapter(place, model, Asked(**content))
+            return _saved_adapter(place, content)
     raise InputError(
         f"adapter ({given}) must be a folder that mept train wrote, with its {ASKED}; "
         "choose another folder"
     )
+
+
+def _saved_adapter(folder: Path, content: dict[str, Any]) -> SavedAdapter:
+    """What a file says of the adapter beside it."""
+    try:
+        model, tasks = content.pop("model"), content.pop("tasks")
+        return SavedAdapter(folder, model, Asked(tasks=tuple(map(_task, tasks)), **content))
+    except (AttributeError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"adapter ({folder}) must have its {ASKED} as mept train wrote it; restore the file, "
+            "or train the adapter anew"
+        ) from error
 
 
 def _task(fields: dict[str, Any]) -> Task:

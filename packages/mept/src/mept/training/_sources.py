@@ -153,7 +153,7 @@ def load_splits(
     parts: tuple[list[TaskSample], ...] = ([], [], [])
     for source in sources:
         learnt, test = _learnt_and_test(source, test_size=test_size, limit=limit, seed=seed)
-        train, dev = stratified_split(learnt, eval_size=dev_size, seed=seed)
+        train, dev = _parted(source.task, learnt, "dev_size", dev_size, seed)
         for part, samples in zip(parts, (train, dev, test), strict=True):
             part.extend(samples)
     return TaskSplits(*parts)
@@ -184,6 +184,12 @@ def _source(spec: str, own: OwnTask, known: Mapping[str, Task]) -> TaskSource:
         )
     if where:
         train, _, test = (where, "", "") if Path(where).exists() else where.partition(",")
+        learnt, scored = (Path(given).expanduser().resolve() for given in (train, test))
+        if learnt == scored and learnt.is_file():
+            raise InputError(
+                f"task ({name}) must be scored on other samples than it learns, and {test} is "
+                "given for both; name another file, or this one alone to hold samples out"
+            )
         return TaskSource(task, train, test or None)
     if task == DOCSTRINGS:
         return TaskSource(task)
@@ -205,7 +211,20 @@ def _learnt_and_test(
     learnt = load_scored(source, split="train", limit=limit)
     if source.has_splits:
         return learnt, load_scored(source, split="validation", limit=limit)
-    return stratified_split(learnt, eval_size=test_size, seed=seed)
+    return _parted(source.task, learnt, "test_size", test_size, seed)
+
+
+def _parted(
+    task: Task, samples: Sequence[TaskSample], option: str, share: float, seed: int
+) -> tuple[list[TaskSample], list[TaskSample]]:
+    """Hold a share out, and name the option that says how much, where nothing would be left."""
+    try:
+        return stratified_split(samples, eval_size=share, seed=seed)
+    except InputError as error:
+        raise InputError(
+            f"{option} ({share:g}) must leave samples of {task.name} on both sides, and there are "
+            f"{len(samples)}; choose another --{option.replace('_', '-')}, or give more"
+        ) from error
 
 
 def _labelled(task: Task, where: str, *, split: str, limit: int | None) -> list[TaskSample]:

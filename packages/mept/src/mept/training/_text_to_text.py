@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
 
 from mept._scope import before_labels
+from mept.training._asked import positions_of
 from mept.training._forms import Advance, Collator, Form, Row, batches, device_of, scoring
 from mept.training._likelihood import log_likelihood
 from tokenseek_common.data import (
@@ -80,14 +81,16 @@ class TextToTextForm(Form):
         with scoring(model):
             for places, batch in batches(rows, self.asked, batch_size, device_of(model)):
                 longest = max(self._width(samples[place]) for place in places)
+                columns = self.prompt_columns(batch)
+                room = positions_of(model.config) - columns  # learned positions end, with an error
                 written = model.generate(
                     input_ids=batch["input_ids"],
                     attention_mask=batch["attention_mask"],
-                    max_new_tokens=longest + _SPARE,
+                    max_new_tokens=min(longest + _SPARE, room),
                     pad_token_id=pad,
                     **GREEDY,
                 )
-                tokens = written[:, self.prompt_columns(batch) :]
+                tokens = written[:, columns:]
                 said = self.pretrained.batch_decode(tokens, skip_special_tokens=True)
                 for place, text in zip(places, said, strict=True):
                     texts[place] = text.strip()

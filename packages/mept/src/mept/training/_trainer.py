@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,10 @@ from mept.training._scores import mean_score
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import score_predictions
+from tokenseek_common.training import trainer_arguments
+
+FOLDER = "checkpoints"
+"""Where checkpoints lie in the folder of a run."""
 
 
 class ScoringTrainer(Trainer):
@@ -136,39 +138,18 @@ def training_arguments(
         evaluate_every: Steps from one score of the dev samples, and checkpoint, to the next.
         settings: Further fields of TrainingArguments.
     """
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    return trainer_arguments(
+        folder,
+        device=device,
         lr_scheduler_type="linear",
         warmup_steps=0.06,  # of all steps
         weight_decay=0.01,
         eval_strategy="steps",
         eval_steps=evaluate_every,
-        save_strategy="steps",
         save_steps=evaluate_every,
         save_total_limit=3,  # the best, the newest, and one more: the newest may be cut off
         metric_for_best_model="score",
         greater_is_better=True,
-        enable_jit_checkpoint=True,  # on SIGTERM
         logging_steps=evaluate_every,
-        log_level="error",
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,  # the rows have none
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type == "cuda",  # torch warns elsewhere
         **settings,
     )
-    _ = arguments.device  # decides on the number of devices, so that the next line lasts
-    # Several devices in one process would be nn.DataParallel, which scoring does not go through.
-    arguments._n_gpu = min(arguments._n_gpu, 1)
-    return arguments
-
-
-@contextmanager
-def sigterm_restored() -> Iterator[None]:
-    """Give SIGTERM back its meaning after the block, which the Trainer does on success only."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

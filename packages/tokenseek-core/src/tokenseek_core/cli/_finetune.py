@@ -22,6 +22,7 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_common.data import Record, encode_records, load_records
+from tokenseek_common.training import Standing, set_aside, sigterm_restored
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._config import (
@@ -31,7 +32,7 @@ from tokenseek_core._config import (
     SelectorName,
     TokenSeekConfig,
 )
-from tokenseek_core.cli._finetune_checkpoints import Standing, check_resumable, set_aside
+from tokenseek_core.cli._finetune_checkpoints import check_resumable
 from tokenseek_core.cli._finetune_lora import SMOLLM2_HUB_ID, check_peft, with_lora
 from tokenseek_core.cli._finetune_quiet import libraries_quiet
 from tokenseek_core.cli._finetune_record import (
@@ -40,12 +41,7 @@ from tokenseek_core.cli._finetune_record import (
     write_record,
 )
 from tokenseek_core.cli._finetune_task import Task
-from tokenseek_core.cli._finetune_trainer import (
-    FiniteTrainer,
-    Watch,
-    sigterm_restored,
-    training_arguments,
-)
+from tokenseek_core.cli._finetune_trainer import FiniteTrainer, Watch, training_arguments
 from tokenseek_core.cli._pretrained import SMOLLM2, check_source, load_pretrained
 
 FREE = ("data", "eval_data", "output", "device", "quiet", "json", "debug", "resume")
@@ -185,7 +181,7 @@ class Finetune(CommonOptions):
             task = self._prepare(records, held_out, device, console)
             fingerprints = task.fingerprints
             if standing is not None:
-                check_examples(standing.checkpoint.parent, fingerprints)
+                check_examples(standing.folder, fingerprints)
             handle = self._apply(task, console)
             folder = self._open_folder(standing, console)
             record = {"options": self.decisive, "examples": fingerprints}
@@ -200,7 +196,7 @@ class Finetune(CommonOptions):
             check_folder(self.output)
             return None
         standing = check_resumable(self.output)
-        check_options(standing.checkpoint.parent, self.decisive)
+        check_options(standing.folder, self.decisive)
         return standing
 
     def _check_device(self) -> torch.device:
@@ -262,9 +258,9 @@ class Finetune(CommonOptions):
             return fresh_folder(self.output, default="tokenseek-finetune")
         for checkpoint, damage in standing.cut_off.items():
             console.note(f"skipping {checkpoint}, {damage}")
-        set_aside(standing.cut_off)
+        set_aside(standing)
         console.note(f"resuming from {standing.checkpoint}")
-        return standing.checkpoint.parent
+        return standing.folder
 
     def _train(
         self,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,8 @@ from transformers import (
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import IGNORE_INDEX
+from tokenseek_common.training import standing_of, trainer_arguments
 from tokenseek_core._apply import TokenSeekHandle
-from tokenseek_core.cli._finetune_checkpoints import newest_whole
 
 
 @dataclass
@@ -113,8 +111,8 @@ class FiniteTrainer(Trainer):
         """Stop the run where a figure of the current step is not finite."""
         if math.isfinite(value):
             return
-        healthy = newest_whole(Path(str(self.args.output_dir)))
-        kept = f"{healthy.checkpoint} is healthy" if healthy else "no checkpoint was saved before"
+        healthy = standing_of(Path(str(self.args.output_dir))).checkpoint
+        kept = f"{healthy} is healthy" if healthy else "no checkpoint was saved before"
         raise RunError(
             f"{name} ({value}) must be finite, but is not at step {self.state.global_step + 1}; "
             f"lower --lr or look at the data ({kept})"
@@ -195,39 +193,18 @@ def training_arguments(
     current = "activation_checkpointing"
     checkpointing = current if current in known else "gradient_checkpointing"
     settings |= {checkpointing: gradient_checkpointing}
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    return trainer_arguments(
+        folder,
+        device=device,
         lr_scheduler_type="cosine",
         warmup_steps=0.03,  # of all steps
-        save_strategy="steps",
         save_steps=save_steps,
         save_total_limit=2,  # the newest may be cut off in mid-save
-        enable_jit_checkpoint=True,  # on SIGTERM
         eval_strategy="steps" if evaluate else "no",
         eval_steps=save_steps if evaluate else None,
         eval_on_start=evaluate and not resumed,
         prediction_loss_only=True,
         logging_steps=0.01,  # of all steps
         logging_first_step=True,
-        log_level="error",
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,  # the examples have none
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type == "cuda",  # torch warns elsewhere
         **settings,
     )
-    _ = arguments.device  # decides on the number of devices, so that the next line lasts
-    # Several devices in one process would be nn.DataParallel, whose replicas TokenSeek is not on.
-    arguments._n_gpu = min(arguments._n_gpu, 1)
-    return arguments
-
-
-@contextmanager
-def sigterm_restored() -> Iterator[None]:
-    """Give SIGTERM back its meaning after the block, which the Trainer does on success only."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,45 @@
+"""Settings of the Trainer that every command line of ours has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+
+def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) -> TrainingArguments:
+    """The Trainer's settings: silent, saved on SIGTERM, on one device; and the given ones.
+
+    Args:
+        folder: Where checkpoints go.
+        device: Where it trains.
+        settings: Further fields of TrainingArguments.
+
+    Returns:
+        The settings; with them the Trainer never wraps a model in nn.DataParallel, whose replicas
+        have none of the hooks that our methods rest on.
+
+    Example:
+        >>> trainer_arguments(Path("run"), device=torch.device("cpu"), max_steps=10)
+    """
+    from transformers import TrainingArguments  # only those who train have it
+
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        save_strategy="steps",
+        enable_jit_checkpoint=True,  # on SIGTERM
+        log_level="error",
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,  # our examples have none
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",  # torch warns elsewhere
+        **settings,
+    )
+    _ = arguments.device  # decides on the number of devices, so that the next line lasts
+    arguments._n_gpu = min(arguments._n_gpu, 1)
+    return arguments
