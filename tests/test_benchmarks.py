@@ -48,6 +48,30 @@ def test_the_study_shows_its_records_and_its_rule_gives_the_default(
     assert report["default"]() == f"r10-{config.gradient}-{config.selector}"
 
 
+def test_the_comparison_of_mept_shows_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/comparison_report.py"))
+    text = report["PAGE"].read_text(encoding="utf-8")
+    shown = text.split(report["BEGIN"])[1].split(report["END"])[0]
+    assert shown.strip() == report["results"]()
+    plan = report["Plan"](report["SETTINGS"]["minilm"])
+    assert report["complete"](plan) == list(plan.setting.methods)
+
+
+def test_the_intervals_of_the_comparison_are_of_the_official_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/comparison_report.py"))
+    plan = report["Plan"](report["SETTINGS"]["minilm"])
+    runs = {method: report["records"](plan, method) for method in ("mept", "probe")}
+    ours, theirs = (report["answered"](runs[method]) for method in runs)
+    found, low, high = report["difference"](ours, theirs)
+    official = report["mean_score"](runs["mept"]) - report["mean_score"](runs["probe"])
+    assert found == pytest.approx(official, abs=1e-6)
+    assert low < found < high
+
+
 def test_the_pages_of_promotion_show_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks/promotion")
     tables = runpy.run_path(str(ROOT / "benchmarks/promotion/tables.py"))

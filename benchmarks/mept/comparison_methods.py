@@ -1,0 +1,165 @@
+"""The methods that are compared: what each adds to a frozen model, and how large that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
+from peft import get_peft_model as add_adapter
+
+from mept import MeptConfig
+
+HEADS = ("classifier", "score")
+"""Modules that say the class; all methods train them alike."""
+
+HEAD_RATE = 1e-2
+"""At which every method trains its head; the linear probe, which is nothing else, has its own."""
+
+Shape = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to tune a model.
+
+    Args:
+        label: How tables call it.
+        rates: Learning rates to choose from.
+        shapes: Sizes to choose from, the first of which the rate is chosen with.
+        prompts: Whether it learns prompt rows.
+    """
+
+    label: str
+    rates: tuple[float, ...]
+    shapes: tuple[Shape, ...] = field(default=({},))
+    prompts: bool = False
+
+
+def routed(rows: int, experts: int, top_k: int) -> Shape:
+    """A shape of mixtures of prompt experts."""
+    return {"rows": rows, "experts": experts, "top_k": top_k}
+
+
+DEEP_ROWS = (20, 5, 10, 50, 100)
+
+SLOW_ROUTERS = (
+    (routed(5, 4, 1) | {"router": 384}, 5e-3),
+    (routed(5, 4, 1) | {"router": 384}, 1.5e-2),
+)
+"""Shapes and rates at which routers learn slower than experts, by a divisor: the width."""
+
+
+METHODS = {
+    "probe": Method("linear probe", rates=(2e-2, 1e-1, 5e-1)),
+    "mept": Method(
+        "MEPT",
+        rates=(1.5e-3, 5e-3, 1.5e-2),
+        shapes=(
+            routed(5, 4, 1),
+            routed(2, 4, 1),
+            routed(5, 8, 2),
+            routed(5, 4, 4),
+            routed(5, 4, 1) | {"balance": 0.1},
+        ),
+        prompts=True,
+    ),
+    "deep": Method(
+        "deep prompts without routing (E = 1)",
+        rates=(1.5e-2, 5e-2, 1.5e-1),
+        shapes=tuple({"rows": rows} for rows in DEEP_ROWS),
+        prompts=True,
+    ),
+    "prompt": Method("prompt tuning", (5e-2, 2e-1, 8e-1), ({"rows": 20},), prompts=True),
+    "p-tuning": Method("p-tuning", (3e-4, 1e-3, 3e-3), ({"rows": 20},), prompts=True),
+    "lora": Method("LoRA of equal size", (1e-3, 3e-3, 1e-2)),
+    "full": Method("full tuning", (3e-5, 1e-4, 3e-4)),
+}
+WRITING_METHODS = {
+    "mept": Method("MEPT", (5e-3, 1.5e-2, 5e-2), (routed(5, 4, 1),), prompts=True),
+    "prompt": Method("prompt tuning", (5e-3, 2e-2, 1e-1), ({"rows": 20},), prompts=True),
+    "prefix": Method("prefix tuning", (2e-3, 1e-2, 5e-2), ({"rows": 20},), prompts=True),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers that a method learns, heads apart.
+
+    Args:
+        stored: All of them.
+        active: Those that work on one input.
+        rows: Prompt rows of a layer that has some.
+    """
+
+    stored: int
+    active: int
+    rows: int
+
+
+def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
+    """Freeze a model and add what a method trains.
+
+    Args:
+        model: A model of transformers, new; it is changed.
+        method: A key of `METHODS` or `WRITING_METHODS`.
+        shape: Its sizes; LoRA's are its rank.
+        task_type: As PEFT names it.
+    """
+    if method == "full":
+        return model
+    if method == "probe":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(HEADS))
+        return model
+    rows = shape.get("rows", 0)
+    configs: dict[str, Any] = {
+        "mept": lambda: MeptConfig(
+            num_virtual_tokens=rows,
+            num_experts=shape["experts"],
+            top_k=shape["top_k"],
+            aux_loss_coef=shape.get("balance", 0.0),
+        ),
+        "deep": lambda: MeptConfig(num_virtual_tokens=rows, num_experts=1, shared_expert=False),
+        "prompt": lambda: PromptTuningConfig(num_virtual_tokens=rows),
+        "p-tuning": lambda: PromptEncoderConfig(num_virtual_tokens=rows, encoder_hidden_size=128),
+        "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=rows),
+        "lora": lambda: LoraConfig(
+            r=shape["rank"], lora_alpha=shape["rank"], target_modules=["query", "value"]
+        ),
+    }
+    config = configs[method]()
+    config.task_type = task_type
+    return add_adapter(model, config)
+
+
+def sizes(config: Any, method: str, shape: Shape) -> Sizes:
+    """Count what a method learns in a model.
+
+    p-tuning's encoder makes its rows once, after which they alone are needed; both its figures are
+    of the rows. A router of one expert decides nothing and is not counted.
+
+    Args:
+        config: The model's.
+        method: As `adapted` has it.
+        shape: Its sizes.
+    """
+    layers, d, rows = config.num_hidden_layers, config.hidden_size, shape.get("rows", 0)
+    if method == "mept":
+        e, k = shape["experts"], shape["top_k"]
+        stored, active = ((n * rows + rows + e) * d * layers for n in (e, k))
+        return Sizes(stored, active, rows)
+    if method == "lora":
+        count = 4 * shape["rank"] * d * layers  # two matrices of d x d, two factors each
+    elif method == "prefix":
+        heads = config.num_attention_heads
+        count = 2 * rows * layers * (d // heads) * config.num_key_value_heads
+    else:
+        count = rows * d * (layers if method == "deep" else 1)
+    return Sizes(count, count, rows)
+
+
+def equal_rank(config: Any, shape: Shape) -> int:
+    """The rank whose LoRA learns as many numbers as a mixture stores, as nearly as can be."""
+    wanted = sizes(config, "mept", shape).stored
+    return max(1, round(wanted / sizes(config, "lora", {"rank": 1}).stored))
