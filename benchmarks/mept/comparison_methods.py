@@ -76,7 +76,7 @@ METHODS = {
     "full": Method("full tuning", (3e-5, 1e-4, 3e-4)),
 }
 WRITING_METHODS = {
-    "mept": Method("MEPT", (5e-3, 1.5e-2, 5e-2), (routed(5, 4, 1),), prompts=True),
+    "mept": Method("MEPT", (5e-4, 1.5e-3, 5e-3), (routed(5, 4, 1),), prompts=True),
     "prompt": Method("prompt tuning", (5e-3, 2e-2, 1e-1), ({"rows": 20},), prompts=True),
     "prefix": Method("prefix tuning", (2e-3, 1e-2, 5e-2), ({"rows": 20},), prompts=True),
 }

@@ -152,6 +152,16 @@ def shapes_table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def experts_table(plan: Plan) -> str:
+    """The experts in use in each layer of the chosen mixture, where they were counted."""
+    lines = [row(["task", "seed", "experts in use by layer"]), row(["---"] * 3)]
+    for task, runs in records(plan, OURS).items():
+        for run in runs:
+            if run.get("experts_used"):
+                lines.append(row([task, run["seed"], " ".join(map(str, run["experts_used"]))]))
+    return "\n".join(lines)
+
+
 def routers_table(plan: Plan) -> str:
     """What slower routers change, on the tasks that rates are chosen on."""
     tasks = plan.setting.rate_tasks
@@ -257,6 +267,8 @@ def setting_results(setting: Setting, title: str) -> list[str]:
         parts += [
             "Shapes, seed 0:",
             shapes_table(plan),
+            "Experts that at least one in a hundred choices of the test samples fell on:",
+            experts_table(plan),
             "Routers that learn slower than experts:",
             routers_table(plan),
             f"![Mean score against active prompt parameters](../{FRONT.relative_to(ROOT)})",
