@@ -43,12 +43,14 @@ def routed(rows: int, experts: int, top_k: int) -> Shape:
 
 DEEP_ROWS = (20, 5, 10, 50, 100)
 
-SLOW_ROUTERS = (
-    (routed(5, 4, 1) | {"router": 384}, 5e-3),
-    (routed(5, 4, 1) | {"router": 384}, 1.5e-2),
-)
-"""Shapes and rates at which routers learn slower than experts, by a divisor: the width."""
+Tried = tuple[str, Shape, float]
+"""A method, a shape and a rate that are run with seed 0, on the tasks that rates are chosen on."""
 
+TRIED: tuple[Tried, ...] = (
+    # Routers learn slower than experts, by a divisor: the width.
+    ("mept", routed(5, 4, 1) | {"router": 384}, 5e-3),
+    ("mept", routed(5, 4, 1) | {"router": 384}, 1.5e-2),
+)
 
 METHODS = {
     "probe": Method("linear probe", rates=(2e-2, 1e-1, 5e-1)),
@@ -75,11 +77,31 @@ METHODS = {
     "lora": Method("LoRA of equal size", (1e-3, 3e-3, 1e-2)),
     "full": Method("full tuning", (3e-5, 1e-4, 3e-4)),
 }
+FROM_HIDDEN = {"init": "hidden"}
+"""Deep prompts of a decoder start from hidden states."""
+
 WRITING_METHODS = {
-    "mept": Method("MEPT", (5e-4, 1.5e-3, 5e-3), (routed(5, 4, 1),), prompts=True),
-    "prompt": Method("prompt tuning", (5e-3, 2e-2, 1e-1), ({"rows": 20},), prompts=True),
-    "prefix": Method("prefix tuning", (2e-3, 1e-2, 5e-2), ({"rows": 20},), prompts=True),
+    "mept": Method("MEPT", (3e-2, 1e-1, 3e-1), (routed(5, 4, 1) | FROM_HIDDEN,), prompts=True),
+    "deep": Method(
+        "deep prompts without routing (E = 1)",
+        (3e-2, 1e-1, 3e-1),
+        ({"rows": 5} | FROM_HIDDEN,),
+        prompts=True,
+    ),
+    "prefix": Method("prefix tuning", (1e-2, 3e-2, 1e-1), ({"rows": 20},), prompts=True),
+    "prompt": Method(
+        "prompt tuning", (2e-2, 6e-2, 2e-1), ({"rows": 20, "init": "vocab"},), prompts=True
+    ),
 }
+
+TRIED_WRITING: tuple[Tried, ...] = (
+    ("mept", routed(5, 4, 1), 5e-4),
+    ("mept", routed(5, 4, 1), 1.5e-3),
+    ("mept", routed(5, 4, 1), 5e-3),
+    ("mept", routed(5, 4, 1) | FROM_HIDDEN | {"router": 576}, 1e-1),
+    ("prompt", {"rows": 20}, 5e-3),
+    ("prompt", {"rows": 20}, 2e-2),
+)
 
 
 @dataclass(frozen=True)
@@ -119,9 +141,18 @@ def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
             num_experts=shape["experts"],
             top_k=shape["top_k"],
             aux_loss_coef=shape.get("balance", 0.0),
+            init=shape.get("init", "normal"),
         ),
-        "deep": lambda: MeptConfig(num_virtual_tokens=rows, num_experts=1, shared_expert=False),
-        "prompt": lambda: PromptTuningConfig(num_virtual_tokens=rows),
+        "deep": lambda: MeptConfig(
+            num_virtual_tokens=rows,
+            num_experts=1,
+            shared_expert=False,
+            init=shape.get("init", "normal"),
+        ),
+        "prompt": lambda: PromptTuningConfig(
+            num_virtual_tokens=rows,
+            prompt_tuning_init="SAMPLE_VOCAB" if shape.get("init") == "vocab" else "RANDOM",
+        ),
         "p-tuning": lambda: PromptEncoderConfig(num_virtual_tokens=rows, encoder_hidden_size=128),
         "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=rows),
         "lora": lambda: LoraConfig(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from comparison_methods import METHODS, SLOW_ROUTERS, WRITING_METHODS, Method, Shape
+from comparison_methods import METHODS, TRIED, TRIED_WRITING, WRITING_METHODS, Method, Tried
 from comparison_tasks import MINILM, SMOLLM2, Source
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ class Setting:
         methods: What tunes it, by name.
         rate_tasks: Those that rates are chosen on: short, and with samples enough to tell.
         task_type: What PEFT calls the tasks.
-        slow_routers: Shapes and rates of mixtures that are tried with slower routers.
+        tried: What is tried besides.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Setting:
     methods: dict[str, Method]
     rate_tasks: tuple[str, ...]
     task_type: str
-    slow_routers: tuple[tuple[Shape, float], ...] = ()
+    tried: tuple[Tried, ...]
 
 
 SETTINGS = {
-    "minilm": Setting("minilm", MINILM, METHODS, ("trec", "sst2"), "SEQ_CLS", SLOW_ROUTERS),
-    "smollm2": Setting("smollm2", SMOLLM2, WRITING_METHODS, ("trec",), "CAUSAL_LM"),
+    "minilm": Setting("minilm", MINILM, METHODS, ("trec", "sst2"), "SEQ_CLS", TRIED),
+    "smollm2": Setting("smollm2", SMOLLM2, WRITING_METHODS, ("trec",), "CAUSAL_LM", TRIED_WRITING),
 }
 
 

@@ -54,7 +54,8 @@ class Plan:
         for seed in SEEDS:
             for method in self.setting.methods:
                 yield from self.chosen_cells(method, seed)
-        yield from self.slow_router_cells()
+        for tried in self.setting.tried:
+            yield from self.tried_cells(*tried)
 
     def shapes(self, method: str) -> tuple[Shape, ...] | None:
         """The shapes of a method; LoRA's follows from the chosen mixture."""
@@ -85,13 +86,9 @@ class Plan:
             for task in self.setting.tasks
         ]
 
-    def slow_router_cells(self) -> list[Cell]:
-        """Runs of mixtures whose routers learn slower, on the tasks that rates are chosen on."""
-        return [
-            self.cell(task, "mept", shape, rate, seed=0)
-            for shape, rate in self.setting.slow_routers
-            for task in self.setting.rate_tasks
-        ]
+    def tried_cells(self, method: str, shape: Shape, rate: float) -> list[Cell]:
+        """The runs of what is tried besides."""
+        return [self.cell(task, method, shape, rate, seed=0) for task in self.setting.rate_tasks]
 
     def chosen_cells(self, method: str, seed: int) -> list[Cell]:
         """The runs of a method that are reported."""

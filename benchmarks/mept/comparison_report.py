@@ -74,7 +74,7 @@ def figure(scores: Iterable[float]) -> str:
 def shaped(method: Method, shape: Shape | None) -> str:
     """A method and its sizes, as tables print them."""
     names = {"rows": "P", "experts": "E", "top_k": "k", "rank": "r"}
-    names |= {"balance": "balancing", "router": "router slower by"}
+    names |= {"balance": "balancing", "router": "router slower by", "init": "init"}
     sized = ", ".join(f"{names[key]} = {value}" for key, value in (shape or {}).items())
     return f"{method.label}, {sized}" if sized else method.label
 
@@ -162,23 +162,23 @@ def experts_table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def routers_table(plan: Plan) -> str:
-    """What slower routers change, on the tasks that rates are chosen on."""
+def tried_table(plan: Plan) -> str:
+    """What was tried besides, on the tasks that rates are chosen on."""
     tasks = plan.setting.rate_tasks
-    head = ["mixture, seed 0", "rate", *(f"{t}: dev, test, experts in use by layer" for t in tasks)]
+    head = ["tried, seed 0", "rate", *(f"{t}: dev, test, experts in use by layer" for t in tasks)]
     lines = [row(head), row(["---"] * len(head))]
-    for shape, rate in plan.setting.slow_routers:
-        cells = [
-            cell for cell in plan.slow_router_cells() if (cell.shape, cell.rate) == (shape, rate)
-        ]
-        found = [record for cell in cells if (record := record_of(cell)) is not None]
-        shown = [
-            f"{100 * r['dev_score']:.1f}, {100 * r['test']['score']:.1f}, "
-            f"{' '.join(map(str, r['experts_used']))}"
-            for r in found
-        ]
-        lines.append(row([shaped(plan.setting.methods[OURS], shape), f"{rate:g}", *shown]))
+    for method, shape, rate in plan.setting.tried:
+        found = [record_of(cell) for cell in plan.tried_cells(method, shape, rate)]
+        shown = ["-" if record is None else tried(record) for record in found]
+        lines.append(row([shaped(plan.setting.methods[method], shape), f"{rate:g}", *shown]))
     return "\n".join(lines)
+
+
+def tried(record: Record) -> str:
+    """The scores of a run, and its experts in use if it has experts."""
+    scores = f"{100 * record['dev_score']:.1f}, {100 * record['test']['score']:.1f}"
+    used = record["experts_used"]
+    return f"{scores}, {' '.join(map(str, used))}" if used else scores
 
 
 def front(plan: Plan) -> list[dict[str, Any]]:
@@ -269,11 +269,9 @@ def setting_results(setting: Setting, title: str) -> list[str]:
             shapes_table(plan),
             "Experts that at least one in a hundred choices of the test samples fell on:",
             experts_table(plan),
-            "Routers that learn slower than experts:",
-            routers_table(plan),
             f"![Mean score against active prompt parameters](../{FRONT.relative_to(ROOT)})",
         ]
-    return [*parts, "\n".join(aims(plan))]
+    return [*parts, "Tried besides:", tried_table(plan), "\n".join(aims(plan))]
 
 
 def results() -> str:

@@ -66,7 +66,10 @@ from tokenseek_common import InputError
             {"routing_scope": "some"},
             "routing_scope (some) must be auto or all; auto is the default",
         ),
-        ({"init": "zero"}, "init (zero) must be normal or xavier or vocab; normal is the default"),
+        (
+            {"init": "zero"},
+            "init (zero) must be normal or xavier or vocab or hidden; normal is the default",
+        ),
         (
             {"gate_normalize": "sum"},
             "gate_normalize (sum) must be none where top_k is 1, a gate of always 1 would teach "

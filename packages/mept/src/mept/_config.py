@@ -13,7 +13,7 @@ from tokenseek_common import InputError
 
 Normalize = Literal["none", "sum"]
 Scope = Literal["auto", "all"]
-Init = Literal["normal", "xavier", "vocab"]
+Init = Literal["normal", "xavier", "vocab", "hidden"]
 
 
 @dataclass
@@ -77,7 +77,11 @@ class MeptConfig(PeftConfig):
     )
     init: Init = field(
         default="normal",
-        metadata={"help": "how experts start; vocab takes token embeddings for the first layer"},
+        metadata={
+            "help": "how prompts start; vocab takes token embeddings for the experts of the first "
+            "layer, hidden what the model makes of random tokens in every layer, which decoders "
+            "learn from far sooner, at ten times the learning rate"
+        },
     )
     init_std: float = field(
         default=0.02, metadata={"help": "standard deviation of the normal initial values"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +61,16 @@ class Current(threading.local):
         self.prompted: Prompted | None = None
         self.generation: Generation | None = None
         self.cross_rows = 0  # in front of the encoder states that a decoder is given
+        self.is_bare = False  # runs the model without prompts, whichever are in use
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Run the model without prompts."""
+        self.is_bare = True
+        try:
+            yield
+        finally:
+            self.is_bare = False
 
     def __reduce__(self) -> Any:
         """A copied model starts with no pass running."""

@@ -47,7 +47,11 @@ class PromptedBlock(nn.Module):
         return self.training and self.current.generation is None
 
     def add_prompts(
-        self, name: str, config: MeptConfig, hidden_size: int, embedding: nn.Module | None
+        self,
+        name: str,
+        config: MeptConfig,
+        hidden_size: int,
+        start: Float[Tensor, "... p d"] | None,
     ) -> None:
         """Give the block experts and a router, drawn anew, on its device and in float32 at least.
 
@@ -55,7 +59,7 @@ class PromptedBlock(nn.Module):
             name: What the prompts are called.
             config: Their settings.
             hidden_size: The width of the block's rows.
-            embedding: The model's own, which the first block may draw from.
+            start: What `starts` found for the block.
         """
         drawn = initial(
             init=config.init,
@@ -64,7 +68,7 @@ class PromptedBlock(nn.Module):
             rows=config.num_virtual_tokens,
             hidden_size=hidden_size,
             shared_expert=config.shared_expert,
-            embedding=embedding,
+            start=start,
         )
         device, dtype = _place(self.base_layer)
         self.settings[name] = config

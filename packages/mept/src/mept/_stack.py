@@ -87,6 +87,8 @@ class Stack(ABC):
 
     def active(self, stack: PreTrainedModel) -> tuple[str, MeptConfig] | None:
         """The prompts in use and their settings, if any are."""
+        if self.current.is_bare:
+            return None
         first = blocks_of(stack, self.family)[0]
         assert isinstance(first, PromptedBlock)
         return None if first.active is None else (first.active, first.settings[first.active])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
@@ -14,6 +14,7 @@ from torch import nn
 from mept._attach import ATTRIBUTE, Attached
 from mept._config import MeptConfig
 from mept._families import block_names, family_of
+from mept._initial import starts
 from mept._layer import PromptedBlock
 from tokenseek_common import InputError
 
@@ -53,8 +54,11 @@ class MeptModel(BaseTuner):
         return peft_config
 
     def _prepare_model(self, peft_config: Any, model: Any) -> None:
-        """Attach the hooks, once."""
-        if ATTRIBUTE not in vars(model):
+        """Read off the model what prompts start from, and attach the hooks, once."""
+        attached = vars(model).get(ATTRIBUTE)
+        with attached.current.bare() if attached else nullcontext():
+            self.starts = starts(model, family_of(model), peft_config)
+        if attached is None:
             Attached(model, family_of(model))
 
     def _check_target_module_exists(  # type: ignore[override]
@@ -78,9 +82,8 @@ class MeptModel(BaseTuner):
         if not isinstance(layer, MeptLayer):
             layer = MeptLayer(target, vars(self.model)[ATTRIBUTE].current)
             self._replace_module(parent, target_name, layer, target)
-        first = current_key == block_names(self.model, family_of(self.model))[0]
-        embedding = self.model.get_input_embeddings() if first else None
-        layer.add_prompts(adapter_name, peft_config, self.model.config.hidden_size, embedding)
+        hidden_size = self.model.config.hidden_size
+        layer.add_prompts(adapter_name, peft_config, hidden_size, self.starts.get(current_key))
         if adapter_name not in self.active_adapters:
             for prompts in (layer.mept_router, layer.mept_experts, layer.mept_shared):
                 if adapter_name in prompts:

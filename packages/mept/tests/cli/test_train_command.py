@@ -144,6 +144,35 @@ def test_a_model_that_writes_ranks_the_labels_and_writes_one(
     assert again["written"] == result["test"]["written"]
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "init", "rate"),
+    [
+        ("bert", (), "normal", 0.02),
+        ("t5", (), "normal", 0.02),
+        ("llama", (), "hidden", 0.1),
+        ("llama", ("--form", "classification"), "hidden", 0.1),
+        ("llama", ("--init", "vocab"), "vocab", 0.02),
+        ("llama", ("--learning-rate", "0.3"), "hidden", 0.3),
+        ("bert", ("--init", "hidden"), "hidden", 0.02),
+    ],
+)
+def test_prompts_start_as_suits_the_model_unless_told_otherwise(
+    family: str,
+    options: tuple[str, ...],
+    init: str,
+    rate: float,
+    models: dict[str, Path],
+    moods: Path,
+    output: Path,
+) -> None:
+    told = ("--task", f"mood={moods}", *OWN, "--steps", "1", "--no-generation", "--quiet")
+    train(models[family], output, *told, *options)
+    result = result_of(output)
+    assert (result["init"], result["learning_rate"]) == (init, rate)
+    saved = json.loads((output / "adapter" / "adapter_config.json").read_text())
+    assert saved["init"] == init
+
+
 def test_a_mixture_of_tasks_is_scored_task_by_task_and_the_mean_decides(
     models: dict[str, Path], moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

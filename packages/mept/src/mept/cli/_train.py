@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from mept._families import family_of
 from mept.cli._options import first_device, flat, require_one_process
 from mept.cli._train_options import RANDOM, TrainOptions
 from mept.training._asked import Asked
@@ -155,8 +156,9 @@ class Train(TrainOptions):
         )
         set_seed(self.seed)  # heads and prompts begin at random
         base = load_base(place, asked, device=device, dtype=resolve_dtype(self.dtype, device))
-        model = with_prompts(base, **self.prompts)
-        schedule = self.schedule(len(splits.train))
+        init, rate = self.start(is_decoder=family_of(base.model).kind == "decoder")
+        model = with_prompts(base, init=init, **self.prompts)
+        schedule = self.schedule(len(splits.train), rate)
         form = base.form
         console.note(f"encoding {len(splits.train) + len(splits.dev) + len(splits.test)} samples")
         rows = training_rows(form, splits.train, schedule)
@@ -235,6 +237,8 @@ class Train(TrainOptions):
             "samples": splits.counts,
             "options": self.decisive,
             "max_length": ready.asked.max_length,
+            "init": ready.model.peft_config["default"].init,
+            "learning_rate": ready.schedule.learning_rate,
             "steps": ready.schedule.steps,
             "dev_curve": fitted.dev_curve,
             "losses": fitted.losses,
@@ -251,6 +255,8 @@ class Train(TrainOptions):
             [
                 ["model", self.source],
                 ["form", ready.asked.form],
+                ["prompts start", result["init"]],
+                ["learning rate", ready.schedule.learning_rate],
                 ["steps", ready.schedule.steps],
                 ["chosen step", fitted.chosen_step],
                 ["dev score", fitted.dev_score],

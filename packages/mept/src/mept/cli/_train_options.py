@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from mept._config import MeptConfig
+from mept._config import Init, MeptConfig
 from mept.cli._options import check_counts, check_positive, check_shares
 from mept.training._fit import Schedule
 from mept.training._forms import FormName
@@ -73,6 +73,9 @@ class TrainOptions(CommonOptions):
     aux_loss_coef: float = 0.0
     """Weight of the load-balancing loss."""
 
+    init: Init | None = None
+    """How prompts start, as in MeptConfig; by default hidden for decoders, else normal."""
+
     steps: int | None = None
     """Optimizer steps, in place of --epochs."""
 
@@ -82,8 +85,9 @@ class TrainOptions(CommonOptions):
     batch_size: int = 16
     """Rows that go through the model at a time."""
 
-    learning_rate: float = 2e-2
-    """The highest; it rises for 6 % of the steps and falls to nothing."""
+    learning_rate: float | None = None
+    """The highest; it rises for 6 % of the steps and falls to nothing. By default 0.1 for decoders
+    whose prompts start hidden, else 0.02."""
 
     max_length: int | None = None
     """Most tokens of a sample, whose long text is cut; by default 256 if the model has so many."""
@@ -117,7 +121,9 @@ class TrainOptions(CommonOptions):
         super().__post_init__()
         names = ("steps", "batch_size", "max_length", "limit", "evaluate_every")
         check_counts({name: getattr(self, name) for name in names})
-        check_positive({"epochs": self.epochs, "learning_rate": self.learning_rate})
+        check_positive({"epochs": self.epochs})
+        if self.learning_rate is not None:
+            check_positive({"learning_rate": self.learning_rate})
         check_shares({"dev_size": self.dev_size, "test_size": self.test_size})
         if not 1 <= self.temperature < math.inf:
             raise InputError(
@@ -142,6 +148,11 @@ class TrainOptions(CommonOptions):
             "aux_loss_coef": self.aux_loss_coef,
         }
 
+    def start(self, *, is_decoder: bool) -> tuple[Init, float]:
+        """How prompts start, and the learning rate, which depends on how large they are then."""
+        init = self.init or ("hidden" if is_decoder else "normal")
+        return init, self.learning_rate or (0.1 if is_decoder and init == "hidden" else 0.02)
+
     @property
     def source(self) -> str:
         """The model, if it was not named."""
@@ -153,8 +164,8 @@ class TrainOptions(CommonOptions):
         options = {name: value for name, value in vars(self).items() if name not in FREE}
         return options | {"model": self.source}
 
-    def schedule(self, count: int) -> Schedule:
-        """How long and how fast, with so many samples to learn.
+    def schedule(self, count: int, learning_rate: float) -> Schedule:
+        """How long, with so many samples to learn.
 
         Raises:
             InputError: It would take more steps than can be prepared.
@@ -170,7 +181,7 @@ class TrainOptions(CommonOptions):
         return Schedule(
             steps=steps,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=learning_rate,
             evaluate_every=min(self.evaluate_every or math.ceil(steps / 8), steps),
             temperature=self.temperature if self.mixture == "temperature" else 1.0,
             seed=self.seed,
