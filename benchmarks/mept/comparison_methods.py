@@ -46,11 +46,9 @@ DEEP_ROWS = (20, 5, 10, 50, 100)
 Tried = tuple[str, Shape, float]
 """A method, a shape and a rate that are run with seed 0, on the tasks that rates are chosen on."""
 
-TRIED: tuple[Tried, ...] = (
-    # Routers learn slower than experts, by a divisor: the width.
-    ("mept", routed(5, 4, 1) | {"router": 384}, 5e-3),
-    ("mept", routed(5, 4, 1) | {"router": 384}, 1.5e-2),
-)
+FROM_HIDDEN = {"init": "hidden"}
+"""Prompts start from hidden states of the model."""
+
 
 METHODS = {
     "probe": Method("linear probe", rates=(2e-2, 1e-1, 5e-1)),
@@ -77,9 +75,6 @@ METHODS = {
     "lora": Method("LoRA of equal size", (1e-3, 3e-3, 1e-2)),
     "full": Method("full tuning", (3e-5, 1e-4, 3e-4)),
 }
-FROM_HIDDEN = {"init": "hidden"}
-"""Deep prompts of a decoder start from hidden states."""
-
 WRITING_METHODS = {
     "mept": Method("MEPT", (3e-2, 1e-1, 3e-1), (routed(5, 4, 1) | FROM_HIDDEN,), prompts=True),
     "deep": Method(
@@ -93,6 +88,17 @@ WRITING_METHODS = {
         "prompt tuning", (2e-2, 6e-2, 2e-1), ({"rows": 20, "init": "vocab"},), prompts=True
     ),
 }
+
+TRIED: tuple[Tried, ...] = (
+    # Routers learn slower than experts, by a divisor: the width.
+    ("mept", routed(5, 4, 1) | {"router": 384}, 5e-3),
+    ("mept", routed(5, 4, 1) | {"router": 384}, 1.5e-2),
+    # Nothing to choose from, but the rest as it is.
+    ("mept", routed(5, 1, 1), 5e-3),
+    ("mept", routed(5, 1, 1), 1.5e-2),
+    ("mept", routed(5, 8, 2) | FROM_HIDDEN, 5e-3),
+    ("mept", routed(5, 8, 2) | FROM_HIDDEN, 1.5e-2),
+)
 
 TRIED_WRITING: tuple[Tried, ...] = (
     ("mept", routed(5, 4, 1), 5e-4),
@@ -178,7 +184,8 @@ def sizes(config: Any, method: str, shape: Shape) -> Sizes:
     layers, d, rows = config.num_hidden_layers, config.hidden_size, shape.get("rows", 0)
     if method == "mept":
         e, k = shape["experts"], shape["top_k"]
-        stored, active = ((n * rows + rows + e) * d * layers for n in (e, k))
+        routers = e if e > 1 else 0
+        stored, active = ((n * rows + rows + routers) * d * layers for n in (e, k))
         return Sizes(stored, active, rows)
     if method == "lora":
         count = 4 * shape["rank"] * d * layers  # two matrices of d x d, two factors each

@@ -12,6 +12,7 @@ from comparison_intervals import Answered, difference
 from comparison_methods import Method, Shape
 from comparison_models import SETTINGS, Setting
 from comparison_plan import RESULTS, SEEDS, Plan, Record, record_of
+from comparison_starts import STARTS, recorded_starts
 from comparison_tasks import ROOT
 
 from tokenseek_common.data import TASKS
@@ -181,6 +182,20 @@ def tried(record: Record) -> str:
     return f"{scores}, {' '.join(map(str, used))}" if used else scores
 
 
+def starts_table() -> str:
+    """What prompts do to a decoder before anything is learnt."""
+    head = ["prompts start", "loss of a token", "attention on prompts", "attention on first token"]
+    lines = [row(head), row(["---"] * len(head))]
+    for name, starts in recorded_starts().items():
+        losses = ", ".join(f"{start.loss:.2f}" for start in starts)
+        shares = (
+            f"{statistics.fmean(getattr(start, field) for start in starts):.0%}"
+            for field in ("on_prompts", "on_first_token")
+        )
+        lines.append(row([name, losses, *shares]))
+    return "\n".join(lines)
+
+
 def front(plan: Plan) -> list[dict[str, Any]]:
     """Mean scores of all shapes of the prompt methods with seed 0, and their active numbers."""
     points: list[dict[str, Any]] = []
@@ -271,6 +286,8 @@ def setting_results(setting: Setting, title: str) -> list[str]:
             experts_table(plan),
             f"![Mean score against active prompt parameters](../{FRONT.relative_to(ROOT)})",
         ]
+    elif STARTS.exists():
+        parts += ["Before anything is learnt, three seeds (none has no prompts):", starts_table()]
     return [*parts, "Tried besides:", tried_table(plan), "\n".join(aims(plan))]
 
 

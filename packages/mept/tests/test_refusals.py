@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from mept import MeptConfig
+from mept._families import positions_of
 from tiny import tiny_batch, tiny_model, tuned
 from tokenseek_common import InputError
 
@@ -102,6 +103,17 @@ def test_names_of_layers_without_the_first() -> None:
         "target_modules (['layers.1']) must contain model.layers.0, the first layer, whose rows "
         "the others carry on; add it"
     )
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "roberta", "bart"])
+def test_more_hidden_states_than_positions(family: str) -> None:
+    model = tiny_model(family)
+    most = positions_of(model.config)
+    assert refusal(lambda: tuned(model, init="hidden", num_virtual_tokens=most + 1)) == (
+        f"num_virtual_tokens ({most + 1}) must be at most {most}, the positions that the model "
+        "has, where prompts start from hidden states; lower it, or choose another init"
+    )
+    tuned(model, init="hidden", num_virtual_tokens=most)  # nothing was changed
 
 
 def test_static_caches(llama: Any) -> None:

@@ -79,8 +79,8 @@ class MeptConfig(PeftConfig):
         default="normal",
         metadata={
             "help": "how prompts start; vocab takes token embeddings for the experts of the first "
-            "layer, hidden what the model makes of random tokens in every layer, which decoders "
-            "learn from far sooner, at ten times the learning rate"
+            "layer; hidden takes what the model makes of random tokens in every layer, for "
+            "decoders, at learning rates about 0.1"
         },
     )
     init_std: float = field(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from tokenseek_common import InputError
+
+_ENDLESS = 1 << 20
 
 READERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 """Ends of class names whose heads read a text and predict none of its tokens."""
@@ -129,3 +131,13 @@ def window_of(model: PreTrainedModel) -> int | None:
     if kinds is not None and "sliding_attention" not in kinds:
         return None
     return window
+
+
+def positions_of(config: PreTrainedConfig) -> int:
+    """How many positions a model has for tokens; T5 has no end of them."""
+    names = ("max_position_embeddings", "n_positions")
+    found = next((getattr(config, name) for name in names if hasattr(config, name)), None)
+    if found is None or config.model_type == "t5":
+        return _ENDLESS
+    # RoBERTa counts from behind its padding token.
+    return int(found) - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)

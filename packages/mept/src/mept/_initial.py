@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mept._families import Family, block_names, stack_of
+from mept._families import Family, block_names, positions_of, stack_of
+from tokenseek_common import InputError
 
 if TYPE_CHECKING:
     from mept._config import MeptConfig
@@ -83,6 +84,9 @@ def starts(
         model: The whole model; none of it is changed.
         family: Its family.
         config: What is asked for.
+
+    Raises:
+        InputError: The model has no positions for a text of that length.
     """
     names = block_names(model, family)
     e, p = config.num_experts, config.num_virtual_tokens
@@ -91,6 +95,11 @@ def starts(
             return {names[0]: model.get_input_embeddings()(_random_tokens(model, e, p))}
     if config.init != "hidden":
         return {}
+    if p > (most := positions_of(model.config)):
+        raise InputError(
+            f"num_virtual_tokens ({p}) must be at most {most}, the positions that the model has, "
+            "where prompts start from hidden states; lower it, or choose another init"
+        )
     tokens = _random_tokens(model, 1 if config.shared_expert else e, p)
     states = _hidden_states(stack_of(model, family), tokens)
     if config.shared_expert:

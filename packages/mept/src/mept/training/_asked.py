@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedConfig
 
-from mept._families import FAMILIES
+from mept._families import FAMILIES, positions_of
 from mept.training._forms import FormName
 from tokenseek_common import InputError
 from tokenseek_common.data import Task
 
 _USUAL_LENGTH = 256
-_ENDLESS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,3 @@ class Asked:
         length = min(_USUAL_LENGTH, positions) if max_length is None else max_length
         prefixed = len(tasks) > 1 or family.kind == "decoder"
         return cls(chosen, tuple(tasks), length, prefixed, kind)
-
-
-def positions_of(config: PreTrainedConfig) -> int:
-    """How many positions a model has for tokens; T5 has no end of them."""
-    names = ("max_position_embeddings", "n_positions")
-    found = next((getattr(config, name) for name in names if hasattr(config, name)), None)
-    if found is None or config.model_type == "t5":
-        return _ENDLESS
-    # RoBERTa counts from behind its padding token.
-    return int(found) - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)

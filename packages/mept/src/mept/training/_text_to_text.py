@@ -9,8 +9,8 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
 
+from mept._families import positions_of
 from mept._scope import before_labels
-from mept.training._asked import positions_of
 from mept.training._forms import Advance, Collator, Form, Row, batches, device_of, scoring
 from mept.training._likelihood import log_likelihood
 from tokenseek_common.data import (
