@@ -104,6 +104,8 @@ TRIED_WRITING: tuple[Tried, ...] = (
     ("mept", routed(5, 4, 1), 5e-4),
     ("mept", routed(5, 4, 1), 1.5e-3),
     ("mept", routed(5, 4, 1), 5e-3),
+    ("mept", routed(5, 4, 1), 2e-2),
+    ("mept", routed(5, 4, 1), 1e-1),
     ("mept", routed(5, 4, 1) | FROM_HIDDEN | {"router": 576}, 1e-1),
     ("prompt", {"rows": 20}, 5e-3),
     ("prompt", {"rows": 20}, 2e-2),

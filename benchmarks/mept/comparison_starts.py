@@ -1,7 +1,8 @@
 """What prompts do to a decoder before anything is learnt, by how they start.
 
-Measured on questions of TREC as plain text: the loss of their tokens from the fifth on, and how
-much of the attention of those, averaged over layers and heads, rests on the rows in front.
+Measured on questions of TREC of twelve tokens or more, as plain text: the loss of their tokens from
+the fifth on, and how much of the attention of those, averaged over layers and heads, rests on the
+rows in front.
 """
 
 from __future__ import annotations

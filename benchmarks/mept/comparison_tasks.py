@@ -66,7 +66,7 @@ MINILM = {
 }
 SMOLLM2 = {
     "trec": replace(MINILM["trec"], dev=64, steps=100, tests=200),
-    "rte": replace(MINILM["rte"], dev=64, steps=60, tests=120),
+    "rte": replace(MINILM["rte"], dev=64, steps=40, tests=120),
 }
 
 

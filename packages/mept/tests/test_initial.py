@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from mept import MeptConfig
@@ -111,6 +115,54 @@ def test_reading_hidden_states_leaves_the_model_as_it_was(family: str) -> None:
     model = tuned(base, init="hidden").unload()
     assert {name: module.training for name, module in model.named_modules()} == before
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_hidden_states_are_read_without_dropout() -> None:
+    model = tiny_model("gpt2", embd_pdrop=0.5, resid_pdrop=0.5)
+    prompts = prompts_of(tuned(model, init="hidden"))
+    for layer, state in enumerate(entering_blocks("gpt2", drawn(1))):
+        torch.testing.assert_close(prompts[f"{layer}.shared"], state[0], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("init", ["vocab", "hidden"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_start_alike_where_accelerate_keeps_the_weights(family: str, init: str) -> None:
+    expected = prompts_of(tuned(tiny_model(family), init=init))
+    base = accelerate.cpu_offload(tiny_model(family), torch.device("cpu"))
+    found = prompts_of(tuned(base, init=init))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("init", ["vocab", "hidden"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_shapes_alone_gets_prompts_of_shapes_alone(family: str, init: str) -> None:
+    prompts = prompts_of(tuned(tiny_model(family).to("meta"), init=init))
+    assert {parameter.device.type for parameter in prompts.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+def test_a_saved_adapter_is_loaded_without_running_the_model(
+    tmp_path: Path, low_cpu_mem_usage: bool
+) -> None:
+    saved = hidden("llama")
+    saved.save_pretrained(str(tmp_path))
+    base = tiny_model("llama")
+    runs: list[nn.Module] = []
+    base.model.register_forward_hook(lambda module, *_: runs.append(module))
+    loaded = PeftModel.from_pretrained(base, tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+    assert runs == []
+    expected = prompts_of(saved)
+    assert all(torch.equal(value, expected[name]) for name, value in prompts_of(loaded).items())
+
+
+@pytest.mark.parametrize("init", ["vocab", "hidden"])
+def test_a_model_whose_embeddings_require_gradients_can_be_copied(init: str) -> None:
+    base = tiny_model("llama")
+    base.enable_input_require_grads()
+    model = tuned(base, init=init)
+    copied = prompts_of(copy.deepcopy(model))
+    assert all(torch.equal(copied[name], value) for name, value in prompts_of(model).items())
 
 
 def test_layers_between_those_with_experts_are_run_as_well() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mept._families import Family, block_names, positions_of, stack_of
@@ -31,54 +31,46 @@ class Initial(NamedTuple):
     shared: Float[Tensor, "p d"] | None
 
 
-def initial(
-    *,
-    init: str,
-    std: float,
-    num_experts: int,
-    rows: int,
-    hidden_size: int,
-    shared_expert: bool,
-    start: Float[Tensor, "... p d"] | None,
-) -> Initial:
+class Start(NamedTuple):
+    """What prompts of one layer start from instead of random numbers."""
+
+    experts: Float[Tensor, "e p d"] | None = None
+    shared: Float[Tensor, "p d"] | None = None
+
+
+def initial(config: MeptConfig, hidden_size: int, start: Start) -> Initial:
     """Draw them: an orthogonal router, experts as asked for, and a small shared expert.
 
     The shared expert is never zero, where the norm of a pre-norm block multiplies gradients by a
     thousand.
 
     Args:
-        init: "normal", "xavier", "vocab" or "hidden".
-        std: Standard deviation of what is drawn from the normal distribution.
-        num_experts: Experts of the layer.
-        rows: Prompt rows of each.
-        hidden_size: Their width.
-        shared_expert: Whether there is one.
-        start: What `starts` read off the model for this layer: [p, d] is the shared expert,
-            [e, p, d] are the others.
+        config: What is asked for.
+        hidden_size: The width of rows.
+        start: What `starts` read off the model for this layer.
     """
-    size = (num_experts, rows, hidden_size)
-    if start is not None and start.ndim == 3:
-        experts = start
-    elif init == "xavier":
-        bound = math.sqrt(6 / (rows + hidden_size))
+    size = (config.num_experts, config.num_virtual_tokens, hidden_size)
+    experts, shared = start
+    if experts is None and config.init == "xavier":
+        bound = math.sqrt(6 / sum(size[1:]))
         experts = (2 * torch.rand(size) - 1) * bound
-    else:
-        experts = std * torch.randn(size)
-    shared = std * torch.randn(rows, hidden_size) if shared_expert else None
-    if start is not None and start.ndim == 2:
-        shared = start
-    return Initial(_orthogonal(num_experts, hidden_size), experts, shared)
+    if experts is None:
+        experts = config.init_std * torch.randn(size)
+    if shared is None and config.shared_expert:
+        shared = config.init_std * torch.randn(size[1:])
+    return Initial(_orthogonal(config.num_experts, hidden_size), experts, shared)
 
 
-def starts(
-    model: PreTrainedModel, family: Family, config: MeptConfig
-) -> dict[str, Float[Tensor, "... p d"]]:
+def starts(model: PreTrainedModel, family: Family, config: MeptConfig) -> dict[str, Start]:
     """Read off a model what prompts are to start from, by the name of the layer.
 
     "vocab" has embeddings of random tokens for the experts of the first layer. "hidden" has, for
-    every layer, what the model makes of a text of random tokens in front of it: a decoder then
-    starts as if that text stood before its input. It is the shared expert, so that all inputs start
-    alike; without one, every expert has a text of its own.
+    every layer, what the model makes of a text of random tokens. It is the shared expert, so that
+    all inputs start alike: a decoder with rotary positions starts as if that text stood before its
+    input. Without a shared expert, every expert has a text of its own.
+
+    Nothing is read for inference, where trained prompts take the place of these, nor off a model
+    that has shapes alone.
 
     Args:
         model: The whole model; none of it is changed.
@@ -88,29 +80,36 @@ def starts(
     Raises:
         InputError: The model has no positions for a text of that length.
     """
+    if config.init not in ("vocab", "hidden") or config.inference_mode:
+        return {}
+    device, _ = place_of(model.get_input_embeddings())
+    if device.type == "meta":
+        return {}
     names = block_names(model, family)
     e, p = config.num_experts, config.num_virtual_tokens
+    texts = 1 if config.init == "hidden" and config.shared_expert else e
+    tokens = torch.randint(model.config.vocab_size, (texts, p), device=device)
     if config.init == "vocab":
         with torch.no_grad():
-            return {names[0]: model.get_input_embeddings()(_random_tokens(model, e, p))}
-    if config.init != "hidden":
-        return {}
+            return {names[0]: Start(experts=model.get_input_embeddings()(tokens).detach())}
     if p > (most := positions_of(model.config)):
         raise InputError(
             f"num_virtual_tokens ({p}) must be at most {most}, the positions that the model has, "
             "where prompts start from hidden states; lower it, or choose another init"
         )
-    tokens = _random_tokens(model, 1 if config.shared_expert else e, p)
     states = _hidden_states(stack_of(model, family), tokens)
-    if config.shared_expert:
-        states = [state[0] for state in states]
-    return dict(zip(names, states, strict=True))
+    read = [Start(shared=s[0]) if config.shared_expert else Start(experts=s) for s in states]
+    return dict(zip(names, read, strict=True))
 
 
-def _random_tokens(model: PreTrainedModel, texts: int, length: int) -> Int[Tensor, "texts length"]:
-    """Tokens of the vocabulary, where the model wants them."""
-    weight = model.get_input_embeddings().get_parameter("weight")
-    return torch.randint(weight.shape[0], (texts, length), device=weight.device)
+def place_of(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where a module computes, and in which type prompts for it are kept: float32 at least."""
+    parameter = next(p for p in module.parameters() if p.is_floating_point())
+    device = parameter.device
+    if device.type == "meta":  # accelerate brings these weights when they are needed
+        hooks = (getattr(part, "_hf_hook", None) for part in module.modules())
+        device = next((torch.device(h.execution_device) for h in hooks if h is not None), device)
+    return device, torch.promote_types(parameter.dtype, torch.float32)
 
 
 def _hidden_states(
@@ -125,7 +124,8 @@ def _hidden_states(
     finally:
         for module in training:
             module.training = True
-    return list(output.hidden_states[:-1])  # the last leaves the last block
+    # The last leaves the last block. Embeddings may have been told to require gradients.
+    return [state.detach() for state in output.hidden_states[:-1]]
 
 
 def _orthogonal(rows: int, columns: int) -> Float[Tensor, "rows columns"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mept._current import Current
-from mept._initial import initial
+from mept._initial import Start, initial, place_of
 from mept._routing import Routing, route
 
 if TYPE_CHECKING:
@@ -46,13 +46,7 @@ class PromptedBlock(nn.Module):
         """Whether noise is drawn: in training, but not in `generate`, which may route anew."""
         return self.training and self.current.generation is None
 
-    def add_prompts(
-        self,
-        name: str,
-        config: MeptConfig,
-        hidden_size: int,
-        start: Float[Tensor, "... p d"] | None,
-    ) -> None:
+    def add_prompts(self, name: str, config: MeptConfig, hidden_size: int, start: Start) -> None:
         """Give the block experts and a router, drawn anew, on its device and in float32 at least.
 
         Args:
@@ -61,16 +55,8 @@ class PromptedBlock(nn.Module):
             hidden_size: The width of the block's rows.
             start: What `starts` found for the block.
         """
-        drawn = initial(
-            init=config.init,
-            std=config.init_std,
-            num_experts=config.num_experts,
-            rows=config.num_virtual_tokens,
-            hidden_size=hidden_size,
-            shared_expert=config.shared_expert,
-            start=start,
-        )
-        device, dtype = _place(self.base_layer)
+        drawn = initial(config, hidden_size, start)
+        device, dtype = place_of(self.base_layer)
         self.settings[name] = config
         self.mept_router[name] = nn.Parameter(drawn.router.to(device, dtype))
         self.mept_experts[name] = nn.Parameter(drawn.experts.to(device, dtype))
@@ -116,13 +102,3 @@ class PromptedBlock(nn.Module):
             if name == "base_layer":  # not there yet
                 raise
             return getattr(self.base_layer, name)
-
-
-def _place(block: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a block computes, and in which type its prompts are kept."""
-    parameter = next(p for p in block.parameters() if p.is_floating_point())
-    device = parameter.device
-    if device.type == "meta":  # accelerate brings these weights when they are needed
-        hooks = (getattr(module, "_hf_hook", None) for module in block.modules())
-        device = next((torch.device(h.execution_device) for h in hooks if h is not None), device)
-    return device, torch.promote_types(parameter.dtype, torch.float32)

@@ -14,7 +14,7 @@ from torch import nn
 from mept._attach import ATTRIBUTE, Attached
 from mept._config import MeptConfig
 from mept._families import block_names, family_of
-from mept._initial import starts
+from mept._initial import Start, starts
 from mept._layer import PromptedBlock
 from tokenseek_common import InputError
 
@@ -57,7 +57,8 @@ class MeptModel(BaseTuner):
         """Read off the model what prompts start from, and attach the hooks, once."""
         attached = vars(model).get(ATTRIBUTE)
         with attached.current.bare() if attached else nullcontext():
-            self.starts = starts(model, family_of(model), peft_config)
+            found = starts(model, family_of(model), peft_config)
+        self.starts = {name: start for name, start in found.items() if name in self.chosen}
         if attached is None:
             Attached(model, family_of(model))
 
@@ -83,7 +84,8 @@ class MeptModel(BaseTuner):
             layer = MeptLayer(target, vars(self.model)[ATTRIBUTE].current)
             self._replace_module(parent, target_name, layer, target)
         hidden_size = self.model.config.hidden_size
-        layer.add_prompts(adapter_name, peft_config, hidden_size, self.starts.get(current_key))
+        start = self.starts.pop(current_key, Start())
+        layer.add_prompts(adapter_name, peft_config, hidden_size, start)
         if adapter_name not in self.active_adapters:
             for prompts in (layer.mept_router, layer.mept_experts, layer.mept_shared):
                 if adapter_name in prompts:

@@ -150,7 +150,7 @@ def test_a_model_that_writes_ranks_the_labels_and_writes_one(
         ("bert", (), "normal", 0.02),
         ("t5", (), "normal", 0.02),
         ("llama", (), "hidden", 0.1),
-        ("llama", ("--form", "classification"), "hidden", 0.1),
+        ("llama", ("--form", "classification"), "hidden", 0.02),
         ("llama", ("--init", "vocab"), "vocab", 0.02),
         ("llama", ("--learning-rate", "0.3"), "hidden", 0.3),
         ("bert", ("--init", "hidden"), "hidden", 0.02),

@@ -156,7 +156,10 @@ class Train(TrainOptions):
         )
         set_seed(self.seed)  # heads and prompts begin at random
         base = load_base(place, asked, device=device, dtype=resolve_dtype(self.dtype, device))
-        init, rate = self.start(is_decoder=family_of(base.model).kind == "decoder")
+        init, rate = self.start(
+            is_decoder=family_of(base.model).kind == "decoder",
+            writes=asked.form == "text-to-text",
+        )
         model = with_prompts(base, init=init, **self.prompts)
         schedule = self.schedule(len(splits.train), rate)
         form = base.form

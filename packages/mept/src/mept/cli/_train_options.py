@@ -86,8 +86,8 @@ class TrainOptions(CommonOptions):
     """Rows that go through the model at a time."""
 
     learning_rate: float | None = None
-    """The highest; it rises for 6 % of the steps and falls to nothing. By default 0.1 for decoders
-    whose prompts start hidden, else 0.02."""
+    """The highest; it rises for 6 % of the steps and falls to nothing. By default 0.1 where a
+    decoder writes and its prompts start hidden, else 0.02."""
 
     max_length: int | None = None
     """Most tokens of a sample, whose long text is cut; by default 256 if the model has so many."""
@@ -148,10 +148,14 @@ class TrainOptions(CommonOptions):
             "aux_loss_coef": self.aux_loss_coef,
         }
 
-    def start(self, *, is_decoder: bool) -> tuple[Init, float]:
-        """How prompts start, and the learning rate, which depends on how large they are then."""
+    def start(self, *, is_decoder: bool, writes: bool) -> tuple[Init, float]:
+        """How prompts start, and the learning rate, which depends on how large they are then.
+
+        It is also that of a head, which does not bear as much.
+        """
         init = self.init or ("hidden" if is_decoder else "normal")
-        return init, self.learning_rate or (0.1 if is_decoder and init == "hidden" else 0.02)
+        is_large = init == "hidden" and is_decoder and writes
+        return init, self.learning_rate or (0.1 if is_large else 0.02)
 
     @property
     def source(self) -> str:
