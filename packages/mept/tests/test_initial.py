@@ -137,7 +137,9 @@ def test_prompts_start_alike_where_accelerate_keeps_the_weights(family: str, ini
 @pytest.mark.parametrize("init", ["vocab", "hidden"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_shapes_alone_gets_prompts_of_shapes_alone(family: str, init: str) -> None:
-    prompts = prompts_of(tuned(tiny_model(family).to("meta"), init=init))
+    model = tiny_model(family)
+    nn.Module.to(model, "meta")
+    prompts = prompts_of(tuned(model, init=init))
     assert {parameter.device.type for parameter in prompts.values()} == {"meta"}
 
 

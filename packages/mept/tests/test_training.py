@@ -20,6 +20,7 @@ from transformers import (
 import mept._layer
 from mept import MeptConfig, balance_loss, route, z_loss
 from mept._current import Current, Prompted
+from mept._initial import Start
 from mept._layer import PromptedBlock
 from tiny import FAMILIES, prompts_of, tiny_batch, tiny_model, tuned
 from tiny_models import checkpointed, tiny_config
@@ -358,7 +359,7 @@ def test_a_block_can_be_wrapped_without_peft() -> None:
     block = PromptedBlock(torch.nn.Linear(8, 8, bias=False), current)
     tokens = torch.randn(2, 5, 8)
     names = [block.active]
-    block.add_prompts("own", MeptConfig(num_virtual_tokens=2, top_k=2), 8, None)
+    block.add_prompts("own", MeptConfig(num_virtual_tokens=2, top_k=2), 8, Start())
     assert [*names, block.active] == [None, "own"]
     assert block.out_features == 8  # what the model asks of its block
     assert torch.equal(block(tokens), block.base_layer(tokens))  # no stack runs
