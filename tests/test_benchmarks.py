@@ -54,8 +54,25 @@ def test_the_comparison_of_mept_shows_its_records(monkeypatch: pytest.MonkeyPatc
     text = report["PAGE"].read_text(encoding="utf-8")
     shown = text.split(report["BEGIN"])[1].split(report["END"])[0]
     assert shown.strip() == report["results"]()
-    plan = report["Plan"](report["SETTINGS"]["minilm"])
-    assert report["complete"](plan) == list(plan.setting.methods)
+    for setting in report["SETTINGS"].values():
+        plan = report["Plan"](setting)
+        assert report["complete"](plan) == list(setting.methods)
+        assert all(
+            report["record_of"](cell)
+            for tried in setting.tried
+            for cell in plan.tried_cells(*tried)
+        )
+
+
+def test_chosen_rates_of_the_comparison_lie_between_two_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/comparison_report.py"))
+    for setting in report["SETTINGS"].values():
+        plan = report["Plan"](setting)
+        for name, method in setting.methods.items():
+            assert min(method.rates) < plan.rate(name) < max(method.rates)
 
 
 def test_the_intervals_of_the_comparison_are_of_the_official_scores(

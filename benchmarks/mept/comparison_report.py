@@ -229,7 +229,7 @@ def aims(plan: Plan) -> list[str]:
         f"- Mean score above every prompt method by {100 * MARGIN:.2f} points: **{verdict}**, "
         f"{100 * margin:+.2f} points to the best of them ({label})."
     ]
-    if BASELINE in runs:
+    if BASELINE in runs and len(plan.setting.methods[BASELINE].shapes) > 1:
         first = next(iter(plan.setting.tasks))
         active, other = (runs[m][first][0]["active"] for m in (OURS, BASELINE))
         fewer = 1 - active / other
