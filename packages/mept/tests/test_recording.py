@@ -219,7 +219,7 @@ def test_units_that_are_computed_in_parts_are_the_same() -> None:
 
 
 def test_numbers_are_in_float32_where_the_model_is_not() -> None:
-    record = recorded(tuned(tiny_model("llama").bfloat16()), tiny_batch("llama"))
+    record = recorded(tuned(tiny_model("bert").bfloat16()), tiny_batch("bert"))
     assert {record.pooled.dtype, record.activations.dtype} == {torch.float32}
 
 
