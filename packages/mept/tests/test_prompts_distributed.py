@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +8,15 @@ import torch
 
 from prompted_worker import FAMILIES, WRAPPERS
 from tiny import tiny_batch, tiny_model, tuned
+from two_processes import results_of_two
 
 WORKER = Path(__file__).with_name("prompted_worker.py")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What the two processes saved; they start once, which takes longer than what they do."""
-    folder = tmp_path_factory.mktemp("two")
-    # The processes find what the tests find.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, WORKER, str(rank), folder / "store", folder],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    """What the two processes saved."""
+    return results_of_two(WORKER, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.distributed

@@ -1,12 +1,13 @@
-"""What each of two processes runs: one TokenSeek step on its half of a batch.
+"""What each of two processes runs: TokenSeek steps on its half of a batch, wrapped in every way.
 
-Usage: python distributed_worker.py WRAPPER GRADIENT RANK STORE OUTPUT
+Usage: python distributed_worker.py RANK STORE OUTPUT
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,13 +21,19 @@ from taken import always, kept
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._apply import unwrap
 
+WRAPPERS = ("ddp", "fsdp2", "fsdp2-lora")
+GRADIENTS = ("restart", "inject")
 
-def main(wrapper: str, gradient_kind: str, rank: int, store: Path, output: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
+
+def model_of(wrapper: str) -> nn.Module:
+    """The model that is put in a wrapper."""
     model: nn.Module = tiny_model("llama-tied")
-    if wrapper == "fsdp2-lora":
-        model = with_lora(model)
+    return with_lora(model) if wrapper == "fsdp2-lora" else model
+
+
+def steps(wrapper: str, gradient_kind: str, rank: int) -> dict[str, Any]:
+    """The whole gradients after two steps, and the rows that each of them kept."""
+    model = model_of(wrapper)
     handle = apply_tokenseek(model, always(ratio=0.3, gradient=gradient_kind))
     if wrapper.startswith("fsdp2"):
         for layer in unwrap(model).get_submodule("model.layers").children():
@@ -44,9 +51,20 @@ def main(wrapper: str, gradient_kind: str, rank: int, store: Path, output: Path)
         gradient = parameter.grad
         if gradient is not None:
             gradients[name] = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
-    torch.save({"gradients": gradients, "keeps": keeps}, output / f"{rank}.pt")
+    return {"gradients": gradients, "keeps": keeps}
+
+
+def main(rank: int, store: Path, output: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
+    results = {
+        f"{wrapper} {kind}": steps(wrapper, kind, rank)
+        for wrapper in WRAPPERS
+        for kind in GRADIENTS
+    }
+    torch.save(results, output / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
