@@ -16,11 +16,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tokenseek_common.data import Example, Message, PaddingCollator, Record, encode_record
 from tokenseek_core import TokenSeekConfig
-from tokenseek_core.cli import _demo_training, main
-from tokenseek_core.cli._demo_material import Lesson
-from tokenseek_core.cli._demo_passage import seek
-from tokenseek_core.cli._demo_training import Weights
-from tokenseek_core.cli._docstrings import docstrings
+from tokenseek_core.cli import main
+from tokenseek_core.demo import _training
+from tokenseek_core.demo._docstrings import docstrings
+from tokenseek_core.demo._material import Lesson
+from tokenseek_core.demo._passage import seek
+from tokenseek_core.demo._training import Weights
 
 METHODS = ["dense", "checkpointing", "TokenSeek", "TokenSeek + checkpointing"]
 RATIO = 0.25
@@ -344,7 +345,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_demo_training, "LEARNING_RATE", 1e38)
+    monkeypatch.setattr(_training, "LEARNING_RATE", 1e38)
     output = tmp_path / "out"
     options = ["--model", str(saved), "--steps", str(steps), "--output", str(output), "--quiet"]
     assert main(["demo", *options]) == 1

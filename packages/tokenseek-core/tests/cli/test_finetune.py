@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from saved_llama import save_llama, save_records
 from tokenseek_core.cli import main
-from tokenseek_core.cli._pretrained import load_pretrained
+from tokenseek_core.models._pretrained import load_pretrained
 
 
 @pytest.fixture(scope="module")

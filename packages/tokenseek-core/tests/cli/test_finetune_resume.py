@@ -16,7 +16,7 @@ from torch import Tensor
 from saved_llama import save_llama, save_records
 from tokenseek_common.training import standing_of
 from tokenseek_core.cli import main
-from tokenseek_core.cli._pretrained import load_pretrained
+from tokenseek_core.models._pretrained import load_pretrained
 
 
 @pytest.fixture(scope="module")

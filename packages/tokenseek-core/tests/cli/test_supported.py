@@ -21,8 +21,9 @@ from families import FAMILIES
 from saved_llama import save_llama
 from tiny_models import tiny_config
 from tokenseek_core._families import FAMILIES as REGISTERED
-from tokenseek_core.cli import _verdict, main
-from tokenseek_core.cli._verdict import judge
+from tokenseek_core.cli import main
+from tokenseek_core.models import _verdict
+from tokenseek_core.models._verdict import judge
 
 LFM2 = Lfm2Config(layer_types=["conv", "full_attention"] * 16)
 

@@ -28,14 +28,14 @@ from tokenseek_core._config import (
     SelectorName,
     TokenSeekConfig,
 )
-from tokenseek_core.cli._costs import cost_table
-from tokenseek_core.cli._demo_material import MOST_TOKENS, Material, prepare
-from tokenseek_core.cli._demo_page import demo_page
-from tokenseek_core.cli._demo_passage import seek
-from tokenseek_core.cli._demo_result import DemoResult, Lessons, Setup
-from tokenseek_core.cli._demo_training import REPEATS, Training, Weights, fine_tune, held_out_loss
-from tokenseek_core.cli._pretrained import SMOLLM2, check_source, load_pretrained
+from tokenseek_core.demo._material import MOST_TOKENS, Material, prepare
+from tokenseek_core.demo._page import demo_page
+from tokenseek_core.demo._passage import seek
+from tokenseek_core.demo._result import DemoResult, Lessons, Setup
+from tokenseek_core.demo._training import REPEATS, Training, Weights, fine_tune, held_out_loss
 from tokenseek_core.inspect import StepCost, compare_steps, methods
+from tokenseek_core.inspect._costs import cost_table
+from tokenseek_core.models._pretrained import SMOLLM2, check_source, load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)

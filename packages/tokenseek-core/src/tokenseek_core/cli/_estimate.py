@@ -28,13 +28,13 @@ from tokenseek_core._config import (
     SelectorName,
     TokenSeekConfig,
 )
-from tokenseek_core.cli._config_source import load_config
-from tokenseek_core.cli._device_memory import parse_memory
-from tokenseek_core.cli._estimate_plans import Adapters, admit, ids, missing_libraries, plans
-from tokenseek_core.cli._estimate_result import Room, Row, memory_table, room_table
-from tokenseek_core.cli._estimate_search import largest_that_fits
-from tokenseek_core.cli._finetune_lora import RANK
-from tokenseek_core.cli._pretrained import SMOLLM2, quiet
+from tokenseek_core.estimate._device_memory import parse_memory
+from tokenseek_core.estimate._plans import Adapters, admit, ids, missing_libraries, plans
+from tokenseek_core.estimate._rows import Room, Row, memory_table, room_table
+from tokenseek_core.estimate._search import largest_that_fits
+from tokenseek_core.models._config_source import load_config
+from tokenseek_core.models._lora import RANK
+from tokenseek_core.models._pretrained import SMOLLM2, quiet
 
 LONGEST = 2**20
 """Tokens of a sequence at most, where a config does not say."""

@@ -32,17 +32,17 @@ from tokenseek_core._config import (
     SelectorName,
     TokenSeekConfig,
 )
-from tokenseek_core.cli._finetune_checkpoints import check_resumable
-from tokenseek_core.cli._finetune_lora import SMOLLM2_HUB_ID, check_peft, with_lora
-from tokenseek_core.cli._finetune_quiet import libraries_quiet
-from tokenseek_core.cli._finetune_record import (
+from tokenseek_core.models._lora import SMOLLM2_HUB_ID, check_peft, with_lora
+from tokenseek_core.models._pretrained import SMOLLM2, check_source, load_pretrained
+from tokenseek_core.training._quiet import libraries_quiet
+from tokenseek_core.training._resuming import check_resumable
+from tokenseek_core.training._run_record import (
     check_examples,
     check_options,
     write_record,
 )
-from tokenseek_core.cli._finetune_task import Task
-from tokenseek_core.cli._finetune_trainer import FiniteTrainer, Watch, training_arguments
-from tokenseek_core.cli._pretrained import SMOLLM2, check_source, load_pretrained
+from tokenseek_core.training._task import Task
+from tokenseek_core.training._trainer import FiniteTrainer, Watch, training_arguments
 
 FREE = ("data", "eval_data", "output", "device", "quiet", "json", "debug", "resume")
 """Options that may differ when a run is resumed; of the data, the records are compared."""

@@ -24,9 +24,9 @@ from tokenseek_core._config import (
     SelectorName,
     TokenSeekConfig,
 )
-from tokenseek_core.cli._costs import cost_table
-from tokenseek_core.cli._pretrained import SMOLLM2, check_source, load_pretrained
 from tokenseek_core.inspect import compare_steps, methods
+from tokenseek_core.inspect._costs import cost_table
+from tokenseek_core.models._pretrained import SMOLLM2, check_source, load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ import torch
 import tyro
 
 from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
-from tokenseek_core.cli._config_source import load_config, model_type_of
-from tokenseek_core.cli._pretrained import quiet
-from tokenseek_core.cli._verdict import judge, unknown
+from tokenseek_core.models._config_source import load_config, model_type_of
+from tokenseek_core.models._pretrained import quiet
+from tokenseek_core.models._verdict import judge, unknown
 
 
 @dataclass(frozen=True, kw_only=True)

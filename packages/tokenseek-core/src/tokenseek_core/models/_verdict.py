@@ -17,7 +17,7 @@ from tokenseek_core._anatomy import has_several_parts
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._families import FAMILIES, family_names
-from tokenseek_core.cli._shrunken import hollow_model, random_model, shrunken
+from tokenseek_core.models._shrunken import hollow_model, random_model, shrunken
 
 TOKENS = 24
 """Length of the batch that the self-check replays rows of."""

@@ -22,10 +22,10 @@ from tokenseek_common.memory import Estimator
 from tokenseek_core._anatomy import replaced
 from tokenseek_core._apply import apply_tokenseek, unwrap
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core.cli._finetune_lora import has_peft, with_lora
-from tokenseek_core.cli._four_bit import has_bitsandbytes, quantize
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._compare import set_checkpointing
+from tokenseek_core.models._four_bit import has_bitsandbytes, quantize
+from tokenseek_core.models._lora import has_peft, with_lora
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tokenseek_common.data import Example, PaddingCollator
-from tokenseek_core.cli._finetune_record import fingerprint
+from tokenseek_core.training._run_record import fingerprint
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tokenseek_common.memory import format_bytes
-from tokenseek_core.cli import _report as report
-from tokenseek_core.cli._demo_findings import caveat, findings, same_losses
-from tokenseek_core.cli._demo_material import BATCH_SIZE
-from tokenseek_core.cli._demo_passage import Passage, Token
-from tokenseek_core.cli._demo_result import DemoResult
-from tokenseek_core.cli._demo_training import CLIP, LEARNING_RATE, REPEATS
+from tokenseek_core.demo import _report as report
+from tokenseek_core.demo._findings import caveat, findings, same_losses
+from tokenseek_core.demo._material import BATCH_SIZE
+from tokenseek_core.demo._passage import Passage, Token
+from tokenseek_core.demo._result import DemoResult
+from tokenseek_core.demo._training import CLIP, LEARNING_RATE, REPEATS
 from tokenseek_core.inspect import StepCost
 
 _KINDS = ("parameters", "optimizer", "gradients", "activations", "temporaries")

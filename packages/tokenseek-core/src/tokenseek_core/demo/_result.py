@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from tokenseek_common.data import IGNORE_INDEX
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core.cli._demo_material import BATCH_SIZE, Batch, Material
-from tokenseek_core.cli._demo_passage import Passage
-from tokenseek_core.cli._demo_training import CLIP, LEARNING_RATE, REPEATS, Training
-from tokenseek_core.cli._docstrings import HELD_OUT_MODULES, TRAIN_MODULES
-from tokenseek_core.cli._pretrained import SMOLLM2
+from tokenseek_core.demo._docstrings import HELD_OUT_MODULES, TRAIN_MODULES
+from tokenseek_core.demo._material import BATCH_SIZE, Batch, Material
+from tokenseek_core.demo._passage import Passage
+from tokenseek_core.demo._training import CLIP, LEARNING_RATE, REPEATS, Training
 from tokenseek_core.inspect import StepCost
+from tokenseek_core.models._pretrained import SMOLLM2
 
 
 @dataclass(frozen=True)

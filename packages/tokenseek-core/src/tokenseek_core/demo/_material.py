@@ -18,7 +18,7 @@ from tokenseek_common.data import (
     make_loader,
     train_eval_split,
 )
-from tokenseek_core.cli._docstrings import docstrings
+from tokenseek_core.demo._docstrings import docstrings
 
 BATCH_SIZE = 4
 HELD_OUT = 16  # enough to see a loss fall, few enough to be tested on several times

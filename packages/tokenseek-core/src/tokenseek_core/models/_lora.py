@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
-from tokenseek_core.cli._pretrained import SMOLLM2
+from tokenseek_core.models._pretrained import SMOLLM2
 
 RANK = 8
 ALPHA = 16

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tokenseek_core.cli._demo_findings import findings, same_losses
-from tokenseek_core.cli._demo_training import Point, Training
+from tokenseek_core.demo._findings import findings, same_losses
+from tokenseek_core.demo._training import Point, Training
 
 
 def training(method: str, losses: list[float], seconds_each: float = 1.0) -> Training:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tokenseek_common import InputError
-from tokenseek_core.cli._docstrings import HELD_OUT_MODULES, TRAIN_MODULES, docstrings
+from tokenseek_core.demo._docstrings import HELD_OUT_MODULES, TRAIN_MODULES, docstrings
 
 
 def test_every_record_asks_for_a_name_and_answers_with_its_docstring() -> None:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from tokenseek_common import RunError
 from tokenseek_common.cli import Progress
 from tokenseek_common.data import IGNORE_INDEX
-from tokenseek_core.cli._demo_material import Batch
+from tokenseek_core.demo._material import Batch
 from tokenseek_core.inspect import Method, using
 
 LEARNING_RATE = 5e-5

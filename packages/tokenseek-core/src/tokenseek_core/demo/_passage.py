@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokenseek_common.data import IGNORE_INDEX, PaddingCollator
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core.cli._demo_material import Lesson
+from tokenseek_core.demo._material import Lesson
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 

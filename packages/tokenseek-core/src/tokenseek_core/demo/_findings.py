@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tokenseek_core.cli._demo_result import DemoResult
-from tokenseek_core.cli._demo_training import Training
+from tokenseek_core.demo._result import DemoResult
+from tokenseek_core.demo._training import Training
 
 _TIE = 0.005  # nats; less than this is called equal
 
