@@ -28,7 +28,6 @@ def batch_of(update: int) -> tuple[Tensor, Tensor]:
 
 
 def train(rank: int, processes: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     store = (folder / f"store-{processes}").as_uri()
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=processes)
     memory = memory_of()

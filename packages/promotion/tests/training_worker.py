@@ -1,4 +1,4 @@
-"""What each of two processes runs: `promotion train`, sharded or not, cut off and resumed."""
+"""What each of two processes runs: the memory, then `promotion train`, sharded or not, cut off."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+import memory_worker
 from promotion import ProMotion
 from promotion.cli import main
 from promotion.training import Trainer
@@ -49,9 +50,18 @@ class Told:
     err: str
 
 
+def work(rank: int, folder: Path) -> None:
+    """Run all that tests ask of two processes, since starting them takes longer than most of it."""
+    torch.set_num_threads(1)
+    memory_worker.train(rank, PROCESSES, folder)
+    train(rank, folder)
+    # torch's caches keep a mesh of FSDP2, and with it gloo's threads, until the interpreter ends,
+    # which they at times abort.
+    os._exit(0)
+
+
 def train(rank: int, folder: Path) -> None:
     """Run every command on this process, of both kinds, and write down what it told."""
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES)}
     for kind in KINDS:
@@ -63,9 +73,6 @@ def train(rank: int, folder: Path) -> None:
         for name in TOLD:
             told = command(rank, Path(f"{name}.store").absolute(), name)
             Path(f"{name}-{rank}.json").write_text(json.dumps(vars(told)))
-    # torch's caches keep a mesh of FSDP2, and with it gloo's threads, until the interpreter ends,
-    # which they at times abort.
-    os._exit(0)
 
 
 def command(rank: int, store: Path, name: str) -> Told:
