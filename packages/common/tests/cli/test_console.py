@@ -164,20 +164,11 @@ def test_progress_ends_with_the_error_of_its_body(terminal: Streams) -> None:
     assert terminal.err.getvalue().rstrip().endswith("\x1b[?25h")
 
 
-def test_tracked_items_are_counted(streams: Streams) -> None:
-    assert list(streams.console().track([1, 2], "reading")) == [1, 2]
-    assert [line.split("  ")[0] for line in lines(streams.err)] == ["reading 1/2", "reading 2/2"]
-
-
-def test_tracked_items_need_no_length(streams: Streams) -> None:
-    assert list(streams.console().track(iter("ab"), "reading")) == ["a", "b"]
-    assert [line.split("  ")[0] for line in lines(streams.err)] == ["reading 1", "reading 2"]
-
-
 def test_json_sends_tables_to_stderr_and_silences_progress(streams: Streams) -> None:
     console = streams.console(json=True)
     console.table("Memory", ["part"], [["weights"]])
-    list(console.track([1], "reading"))
+    with console.progress("reading", total=1) as progress:
+        progress.advance()
     assert streams.out.getvalue() == ""
     assert "Memory" in streams.err.getvalue()
     assert "reading" not in streams.err.getvalue()

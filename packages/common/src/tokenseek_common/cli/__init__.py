@@ -11,7 +11,7 @@ except ImportError as error:
 from tokenseek_common.cli._console import Console
 from tokenseek_common.cli._device import DtypeName, resolve_device, resolve_dtype
 from tokenseek_common.cli._folders import check_folder, fresh_folder
-from tokenseek_common.cli._options import CommonOptions
+from tokenseek_common.cli._options import CommonOptions, RunSettings
 from tokenseek_common.cli._progress import Progress
 from tokenseek_common.cli._run import Command, run
 
@@ -21,6 +21,7 @@ __all__ = [
     "Console",
     "DtypeName",
     "Progress",
+    "RunSettings",
     "check_folder",
     "fresh_folder",
     "resolve_device",

