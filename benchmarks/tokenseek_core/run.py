@@ -20,7 +20,7 @@ import transformers
 
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.inspect import Method, compare_steps
-from tokenseek_core.models._pretrained import load_pretrained
+from tokenseek_core.models import load_pretrained
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/tokenseek-core"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from tokenseek_core.models._pretrained import load_pretrained
+from tokenseek_core.models import load_pretrained
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("TOKENSEEK_DATA_DIR", ROOT.parent / "shared/data"))

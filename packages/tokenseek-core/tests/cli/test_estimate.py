@@ -12,7 +12,8 @@ import torch
 from transformers import T5Config
 
 from planned import KINDS, PLANS, small_llama
-from tokenseek_core.cli import _estimate, main
+from tokenseek_core.cli import main
+from tokenseek_core.estimate import _estimate
 from tokenseek_core.estimate._plans import ids
 
 

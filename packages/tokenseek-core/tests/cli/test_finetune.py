@@ -122,8 +122,8 @@ def test_an_adapter_of_the_embedded_model_names_a_base_that_others_can_open(
     def embedded(source: str, **settings: Any) -> tuple[Any, Any]:
         return load_pretrained(str(model), **settings)
 
-    monkeypatch.setattr("tokenseek_core.cli._finetune.check_source", lambda source: None)
-    monkeypatch.setattr("tokenseek_core.cli._finetune.load_pretrained", embedded)
+    monkeypatch.setattr("tokenseek_core.training._finetune.check_source", lambda source: None)
+    monkeypatch.setattr("tokenseek_core.training._finetune.load_pretrained", embedded)
     assert finetune(Path("smollm2"), records, output, "--lora", "--max-steps", "1") == 0
     base = "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert (

@@ -221,7 +221,7 @@ def test_a_device_that_would_not_do_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     resolved = torch.device(device)
-    monkeypatch.setattr("tokenseek_core.cli._finetune.resolve_device", lambda name: resolved)
+    monkeypatch.setattr("tokenseek_core.training._finetune.resolve_device", lambda name: resolved)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert refused(capsys, model, records, output, *option) == expected
 

@@ -172,7 +172,7 @@ def test_gradients_that_are_not_finite_stop_the_run_although_the_loss_is(
         model.get_output_embeddings().weight.register_hook(lambda gradient: gradient * torch.inf)
         return model, tokenizer
 
-    monkeypatch.setattr("tokenseek_core.cli._finetune.load_pretrained", loaded)
+    monkeypatch.setattr("tokenseek_core.training._finetune.load_pretrained", loaded)
     assert finetune(model, records, tmp_path / "run", "--quiet") == 1
     assert "gradient norm (nan) must be finite, but is not at step 1" in capsys.readouterr().err
 

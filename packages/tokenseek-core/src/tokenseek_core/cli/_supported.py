@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 import tyro
 
 from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
-from tokenseek_core.models._config_source import load_config, model_type_of
-from tokenseek_core.models._pretrained import quiet
-from tokenseek_core.models._verdict import judge, unknown
+from tokenseek_core.models import supported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,24 +27,13 @@ class Supported(CommonOptions):
     """A folder, a config.json, a hub id, or smollm2 for the embedded model."""
 
     def run(self, console: Console) -> None:
-        """Read the config, judge, tell."""
+        """Judge, print, and write where a folder was named."""
         check_folder(self.output)
-        model_type = model_type_of(self.model)
-        verdict = unknown(model_type)
-        if verdict is None:
-            config = load_config(self.model)
-            torch.manual_seed(self.seed)
-            with quiet():
-                verdict = judge(config)
-        console.print(f"{verdict.answer}: {verdict.reason}")
-        for note in verdict.notes:
+        found = supported(self.model, seed=self.seed)
+        console.print(f"{found.verdict.answer}: {found.verdict.reason}")
+        for note in found.verdict.notes:
             console.print(f"- {note}")
-        result = {
-            "model": self.model,
-            "model_type": model_type,
-            "supported": verdict.answer != "no",
-            **dataclasses.asdict(verdict),
-        }
+        result = found.summary()
         if self.output is not None:
             folder = fresh_folder(self.output, default="tokenseek-supported")
             (folder / "supported.json").write_text(json.dumps(result, indent=2) + "\n")

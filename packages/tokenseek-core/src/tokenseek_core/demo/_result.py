@@ -17,7 +17,7 @@ from tokenseek_core.demo._material import BATCH_SIZE, Batch, Material
 from tokenseek_core.demo._passage import Passage
 from tokenseek_core.demo._training import CLIP, LEARNING_RATE, REPEATS, Training
 from tokenseek_core.inspect import StepCost
-from tokenseek_core.models._pretrained import SMOLLM2
+from tokenseek_core.models._embedded import SMOLLM2
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,19 @@
 """What a training step of a model will need, from its config alone."""
 
+from tokenseek_core.estimate._estimate import estimate
 from tokenseek_core.estimate._plans import Adapters, Plan, plans
-from tokenseek_core.estimate._rows import Room, Row
+from tokenseek_core.estimate._rows import Estimate, Room, Row, memory_table, room_table
+from tokenseek_core.estimate._settings import EstimateSettings
 
-__all__ = ["Adapters", "Plan", "Room", "Row", "plans"]
+__all__ = [
+    "Adapters",
+    "Estimate",
+    "EstimateSettings",
+    "Plan",
+    "Room",
+    "Row",
+    "estimate",
+    "memory_table",
+    "plans",
+    "room_table",
+]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenseek_common.memory import MemoryReport, format_bytes
+from tokenseek_core.estimate._settings import EstimateSettings
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,35 @@ class Row:
                 "largest_batch": self.room.largest,
             }
         return figures
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What steps of a model need.
+
+    Args:
+        settings: What was asked for.
+        dtype: The precision of weights and adapters.
+        rows: Each way to fine-tune; the dense one first.
+    """
+
+    settings: EstimateSettings
+    dtype: str
+    rows: tuple[Row, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Settings and figures by name, for JSON."""
+        names = (
+            *("model", "batch_size", "length", "dtype", "ratio", "selector", "gradient"),
+            *("logits", "lora_rank", "lora_float32"),
+        )
+        return {
+            **{name: getattr(self.settings, name) for name in names},
+            "dtype": self.dtype,
+            "optimizer": "AdamW(fused=True)",
+            "device_memory": self.settings.device_memory,
+            "steps": [row.summary(self.rows[0]) for row in self.rows],
+        }
 
 
 def memory_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tokenseek_common.memory import format_bytes
-from tokenseek_core.inspect import StepCost
+from tokenseek_core.inspect._compare import StepCost
 
 
 def cost_table(costs: Sequence[StepCost]) -> tuple[list[str], list[list[str]]]:

@@ -2,6 +2,7 @@
 
 from tokenseek_core.models._config_source import load_config
 from tokenseek_core.models._pretrained import load_pretrained
-from tokenseek_core.models._verdict import Verdict, judge
+from tokenseek_core.models._supported import Support, supported
+from tokenseek_core.models._verdict import Verdict
 
-__all__ = ["Verdict", "judge", "load_config", "load_pretrained"]
+__all__ = ["Support", "Verdict", "load_config", "load_pretrained", "supported"]

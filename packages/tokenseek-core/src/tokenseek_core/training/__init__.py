@@ -1,3 +1,7 @@
-"""Fine-tuning from a data set to a folder that reopens, resumable."""
+"""Fine-tuning, from a model and records to a folder that reopens; interrupted runs go on."""
 
-__all__: list[str] = []
+from tokenseek_core.training._finetune import finetune
+from tokenseek_core.training._result import FinetuneResult
+from tokenseek_core.training._settings import FinetuneSettings
+
+__all__ = ["FinetuneResult", "FinetuneSettings", "finetune"]

@@ -1,0 +1,266 @@
+"""From a model and records to a folder that reopens: checked, trained, saved, resumable."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from transformers import PrinterCallback
+
+from tokenseek_common import InputError, RunError
+from tokenseek_common.cli import (
+    Console,
+    check_folder,
+    fresh_folder,
+    resolve_device,
+    resolve_dtype,
+)
+from tokenseek_common.data import Record, encode_records, load_records
+from tokenseek_common.training import Standing, set_aside, sigterm_restored
+from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
+from tokenseek_core._callback import TokenSeekCallback
+from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
+from tokenseek_core.models._lora import check_peft, with_lora
+from tokenseek_core.models._pretrained import load_pretrained
+from tokenseek_core.training._quiet import libraries_quiet
+from tokenseek_core.training._result import FinetuneResult
+from tokenseek_core.training._resuming import check_resumable
+from tokenseek_core.training._run_record import check_examples, check_options, write_record
+from tokenseek_core.training._settings import FinetuneSettings
+from tokenseek_core.training._task import Task
+from tokenseek_core.training._trainer import FiniteTrainer, Watch, training_arguments
+
+
+def finetune(
+    settings: FinetuneSettings,
+    *,
+    output: Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> FinetuneResult:
+    """Fine-tune a model on instructions, conversations or text.
+
+    Nothing is written before everything is checked. The folder then holds what `from_pretrained`
+    opens (the model or, with LoRA, an adapter, and the tokenizer), checkpoints beside it, and
+    finetune.json, which says how it came about. SIGTERM saves a checkpoint and ends the run.
+
+    Args:
+        settings: What is trained on what, and how.
+        output: A new or empty folder; None takes the next free tokenseek-finetune-001.
+        resume: Go on with the interrupted run in `output`, to the same result; its settings must
+            be the same.
+        console: Where notes and progress are told; None tells nothing.
+
+    Returns:
+        The folder, with losses and costs.
+
+    Raises:
+        InputError: Settings, model, data or folder cannot be used.
+        RunError: A loss or gradient was not finite, or the run was asked to stop.
+
+    Example:
+        >>> settings = FinetuneSettings(model="smollm2", data="train.jsonl", lora=True)
+        >>> finetune(settings, output=Path("tuned")).eval_loss_after  # doctest: +SKIP
+    """
+    console = Console(quiet=True) if console is None else console
+    standing = _check_output(settings, output, resume=resume)
+    device = _check_device(settings)
+    check_source(settings.model)
+    if settings.lora:
+        check_peft()
+    records = load_records(settings.data)
+    held_out = load_records(settings.eval_data) if settings.eval_data else []
+    with libraries_quiet(console):
+        task = _prepare(settings, records, held_out, device, console)
+        fingerprints = task.fingerprints
+        if standing is not None:
+            check_examples(standing.folder, fingerprints)
+        handle = _apply(settings, task, console)
+        folder = _open_folder(output, standing, console)
+        record = {"options": settings.decisive, "examples": fingerprints}
+        write_record(folder, record)
+        result = _train(settings, task, handle, folder, standing, device, console)
+        write_record(folder, {**record, "result": result.summary()})
+    return result
+
+
+def _check_output(
+    settings: FinetuneSettings, output: Path | None, *, resume: bool
+) -> Standing | None:
+    """Refuse a folder that cannot be written, or resumed from."""
+    if not resume:
+        check_folder(output)
+        return None
+    standing = check_resumable(output)
+    check_options(standing.folder, settings.decisive)
+    return standing
+
+
+def _check_device(settings: FinetuneSettings) -> torch.device:
+    """Refuse a device that the Trainer would not train on."""
+    device = resolve_device(settings.device)
+    if device.index:
+        raise InputError(
+            f"device ({device}) must be the first of its kind; choose --device {device.type} "
+            f"and set CUDA_VISIBLE_DEVICES={device.index}"
+        )
+    if settings.bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise InputError("bf16 (True) must be something that the device has; leave it out")
+    return device
+
+
+def _prepare(
+    settings: FinetuneSettings,
+    records: list[Record],
+    held_out: list[Record],
+    device: torch.device,
+    console: Console,
+) -> Task:
+    """Load the model and encode the records."""
+    torch.manual_seed(settings.seed)  # an adapter begins at random
+    console.note(f"loading {settings.model}")
+    automatic = settings.dtype == "auto"
+    dtype = torch.float32 if automatic else resolve_dtype(settings.dtype, device)
+    model, tokenizer = load_pretrained(settings.model, device=device, dtype=dtype)
+    longest = getattr(model.config, "max_position_embeddings", settings.max_length)
+    if settings.max_length > longest:
+        raise InputError(
+            f"max_length ({settings.max_length}) must be at most {longest}, the positions of "
+            f"{settings.model}; choose another --max-length"
+        )
+    train, evaluation = (
+        encode_records(chosen, tokenizer, max_length=settings.max_length) if chosen else []
+        for chosen in (records, held_out)
+    )
+    trained = with_lora(model, settings.model) if settings.lora else model
+    if settings.lora and settings.model == SMOLLM2:
+        console.note(
+            f"the adapter names {SMOLLM2_HUB_ID} as its base: the embedded model is that one, "
+            "rounded to 4 bits"
+        )
+    return Task(trained, tokenizer, train, evaluation)
+
+
+def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:
+    """Apply TokenSeek, and try it: a model that it cannot train is refused here."""
+    if settings.dense:
+        console.note(f"training densely: at ratio {settings.ratio:g} two passes save nothing")
+        return None
+    handle = apply_tokenseek(task.model, settings.config)
+    task.model.train()
+    batch = task.collator(task.train[:1])
+    task.model(**{name: value.to(task.model.device) for name, value in batch.items()})
+    return handle
+
+
+def _open_folder(output: Path | None, standing: Standing | None, console: Console) -> Path:
+    """Make the output folder, or make room in that of the interrupted run."""
+    if standing is None:
+        return fresh_folder(output, default="tokenseek-finetune")
+    for checkpoint, damage in standing.cut_off.items():
+        console.note(f"skipping {checkpoint}, {damage}")
+    set_aside(standing)
+    console.note(f"resuming from {standing.checkpoint}")
+    return standing.folder
+
+
+def _train(
+    settings: FinetuneSettings,
+    task: Task,
+    handle: TokenSeekHandle | None,
+    folder: Path,
+    standing: Standing | None,
+    device: torch.device,
+    console: Console,
+) -> FinetuneResult:
+    """Train and save.
+
+    Raises:
+        RunError: A step was not finite, or the run was asked to stop.
+    """
+    started = time.perf_counter()
+    use_cache = getattr(task.model.config, "use_cache", True)
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_restored())
+        resumed = standing is not None
+        trainer = _trainer(settings, task, handle, folder, device, resumed=resumed)
+        trainer.add_callback(Watch(trainer, console, stack))
+        if handle is not None:
+            trainer.add_callback(TokenSeekCallback(handle, trainer))
+        trainer.train(resume_from_checkpoint=str(standing.checkpoint) if standing else None)
+    state = trainer.state
+    if state.global_step < state.max_steps:
+        raise RunError(
+            f"training was stopped by SIGTERM before step {state.max_steps}, its last, and has "
+            f"saved itself; go on with the same options, --output {folder} and --resume"
+        )
+    if handle is not None:
+        handle.remove()
+    task.model.config.use_cache = use_cache  # the Trainer switches it off for good
+    task.model.save_pretrained(folder)
+    task.tokenizer.save_pretrained(folder)
+    return FinetuneResult(
+        model=settings.model,
+        output=folder,
+        steps=state.global_step,
+        **_losses(state.log_history),
+        tokens=trainer.tally.tokens,
+        tokens_per_second=trainer.tally.tokens_per_second,
+        seconds=time.perf_counter() - started,
+        kept_share=trainer.tally.kept_share,
+        supervised_share=trainer.tally.supervised_share,
+    )
+
+
+def _trainer(
+    settings: FinetuneSettings,
+    task: Task,
+    handle: TokenSeekHandle | None,
+    folder: Path,
+    device: torch.device,
+    *,
+    resumed: bool,
+) -> FiniteTrainer:
+    """Set the Trainer up."""
+    arguments = training_arguments(
+        folder,
+        device=device,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        evaluate=bool(task.held_out),
+        resumed=resumed,
+        save_steps=settings.save_steps,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulate,
+        bf16=settings.bf16,
+    )
+    trainer = FiniteTrainer(
+        handle=handle,
+        model=task.model,
+        args=arguments,
+        data_collator=task.collator,
+        train_dataset=task.train,
+        eval_dataset=task.held_out or None,
+        processing_class=task.tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout
+    return trainer
+
+
+def _losses(history: list[dict[str, float]]) -> dict[str, float | None]:
+    """First and last losses of a run, from the Trainer's log; None where there were none."""
+    train = [logged["loss"] for logged in history if "loss" in logged]
+    held_out = [logged["eval_loss"] for logged in history if "eval_loss" in logged]
+    return {
+        "train_loss_first": train[0] if train else None,
+        "train_loss_last": train[-1] if train else None,
+        "eval_loss_before": held_out[0] if held_out else None,
+        "eval_loss_after": held_out[-1] if held_out else None,
+    }

@@ -1,0 +1,141 @@
+"""What a fine-tuning can be asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from tokenseek_common import InputError
+from tokenseek_common.cli import DtypeName, RunSettings
+from tokenseek_core._config import (
+    DEFAULT_GRADIENT,
+    DEFAULT_SELECTOR,
+    GradientName,
+    SelectorName,
+    TokenSeekConfig,
+)
+
+FREE = ("data", "eval_data", "device")
+"""Settings that may differ when a run is resumed; of the data, the records are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(RunSettings):
+    """What `finetune` does; the options of `tokenseek finetune` are the same.
+
+    Raises:
+        InputError: A value is outside its range.
+
+    Example:
+        >>> FinetuneSettings(model="smollm2", data="train.jsonl", lora=True).learning_rate
+        0.0002
+    """
+
+    model: str
+    """A folder, a hub id, or smollm2 for the embedded model."""
+
+    data: str
+    """A .jsonl or .json file, or a data set on the hub."""
+
+    eval_data: str | None = None
+    """Held-out records, as --data; their loss is taken before, at every checkpoint and after."""
+
+    ratio: float = 0.1
+    """Share of the tokens that carry gradient, in (0, 1]; 1 trains densely."""
+
+    selector: SelectorName = DEFAULT_SELECTOR
+    """How tokens are chosen."""
+
+    gradient: GradientName = DEFAULT_GRADIENT
+    """What they back-propagate: restart starts the loss anew from them, inject hands them the
+    exact adjoint from the last block, which stays exact itself."""
+
+    alpha: float = 1.0
+    """Weight of the context score, the attention that a token receives."""
+
+    beta: float = 1.0
+    """Weight of the gradient score."""
+
+    lora: bool = False
+    """Train a low-rank adapter on every linear layer instead of the weights."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations instead of keeping them."""
+
+    bf16: bool = False
+    """Compute in bfloat16, by autocast; the weights keep their --dtype."""
+
+    dtype: DtypeName = "auto"
+    """Precision of the weights; auto is float32."""
+
+    lr: float | None = None
+    """Highest learning rate; by default 2e-5, with --lora 2e-4."""
+
+    epochs: float = 1.0
+    """Passes over the data."""
+
+    max_steps: int | None = None
+    """Optimizer steps, in place of --epochs."""
+
+    batch_size: int = 4
+    """Sequences that go through the model at a time."""
+
+    accumulate: int = 1
+    """Batches of an optimizer step."""
+
+    max_length: int = 1024
+    """Tokens of a sequence; longer ones are cut."""
+
+    save_steps: int = 500
+    """Steps from one checkpoint to the next; the last two are kept."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_steps", "batch_size", "accumulate", "max_length", "save_steps"):
+            value = getattr(self, name)
+            least = 2 if name == "max_length" else 1
+            if value is not None and value < least:
+                raise InputError(
+                    f"{name} ({value}) must be at least {least}; "
+                    f"choose another --{name.replace('_', '-')}"
+                )
+        for name, rate in (("lr", self.learning_rate), ("epochs", self.epochs)):
+            if not 0 < rate < math.inf:
+                raise InputError(f"{name} ({rate}) must be above 0; choose another --{name}")
+        if self.dtype == "float16":
+            raise InputError(
+                "dtype (float16) must be one whose gradients do not vanish; "
+                "choose --dtype float32, with --bf16 where there is bfloat16"
+            )
+        _ = self.config
+
+    @property
+    def config(self) -> TokenSeekConfig:
+        """TokenSeek's own settings."""
+        return TokenSeekConfig(
+            ratio=self.ratio,
+            selector=self.selector,
+            gradient=self.gradient,
+            alpha=self.alpha,
+            beta=self.beta,
+        )
+
+    @property
+    def dense(self) -> bool:
+        """Whether the steps are dense, since two passes would cost more than they save."""
+        limit = self.config.dense_above
+        return limit is not None and self.ratio >= limit
+
+    @property
+    def learning_rate(self) -> float:
+        """The given learning rate, or what suits what is trained."""
+        if self.lr is not None:
+            return self.lr
+        return 2e-4 if self.lora else 2e-5
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that make a run what it is."""
+        names = [field.name for field in fields(FinetuneSettings) if field.name not in FREE]
+        options = {name: getattr(self, name) for name in names}
+        return options | {"lr": self.learning_rate}

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saved_llama import save_llama, save_records
+from tokenseek_common import InputError
+from tokenseek_core.training import FinetuneSettings, finetune
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> FinetuneSettings:
+    return FinetuneSettings(
+        model=str(save_llama(tmp_path / "model")),
+        data=str(save_records(tmp_path / "train.jsonl")),
+        device="cpu",
+        max_length=32,
+        max_steps=1,
+        ratio=0.4,
+    )
+
+
+def test_a_model_is_fine_tuned_from_python_in_silence(
+    settings: FinetuneSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()  # saving the model had a bar
+    result = finetune(settings, output=tmp_path / "tuned")
+    assert capsys.readouterr() == ("", "")
+    assert (result.steps, result.output) == (1, tmp_path / "tuned")
+    assert (result.output / "model.safetensors").exists()
+    record = json.loads((result.output / "finetune.json").read_text())
+    assert record["result"] == result.summary()
+    assert record["options"] == settings.decisive
+
+
+def test_what_cannot_be_used_is_refused_by_the_settings_or_the_function(
+    settings: FinetuneSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"epochs \(0\) must be above 0; choose another --epochs"):
+        FinetuneSettings(model=settings.model, data=settings.data, epochs=0)
+    with pytest.raises(InputError, match=r"output \(None\) must be given with --resume"):
+        finetune(settings, resume=True)
