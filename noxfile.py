@@ -97,9 +97,8 @@ PACKAGES = {
     "tokenseek-common": Package(
         "common",
         "tokenseek_common",
-        "[cli,data,plot]",
+        "[cli,data,plot,tuning]",
         coverage=95,
-        test_only=("safetensors",),  # whose files it looks into; it comes with transformers
     ),
 }
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]

@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
-HEAVY = ("accelerate", "datasets", "matplotlib", "peft", "pandas", "transformers")
+HEAVY = ("accelerate", "datasets", "matplotlib", "peft", "pandas", "safetensors", "transformers")
 
 
 @pytest.mark.parametrize(
-    "module", ["tokenseek_common", "tokenseek_common.cli", "tokenseek_common.data"]
+    "module",
+    ["tokenseek_common", "tokenseek_common.cli", "tokenseek_common.data, tokenseek_common.tuning"],
 )
 def test_importing_is_silent_and_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
@@ -39,6 +40,12 @@ def test_the_public_names_are_sorted_and_there() -> None:
     import tokenseek_common
     import tokenseek_common.cli
     import tokenseek_common.data
+    import tokenseek_common.tuning
 
-    for module in (tokenseek_common, tokenseek_common.cli, tokenseek_common.data):
+    for module in (
+        tokenseek_common,
+        tokenseek_common.cli,
+        tokenseek_common.data,
+        tokenseek_common.tuning,
+    ):
         assert all(hasattr(module, name) for name in module.__all__)

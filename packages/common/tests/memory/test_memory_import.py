@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tokenseek_common import memory
-from tokenseek_common.memory import _peak, _storages, _table
+from tokenseek_common import _storages, _table, memory
+from tokenseek_common.memory import _peak
 
 torch.set_num_threads(1)
 

@@ -5,13 +5,13 @@ kinds of memory it held, and which modules held them. `estimate` says the same o
 runs. `saved_for_backward` looks at one reason alone: what autograd keeps.
 """
 
+from tokenseek_common._table import format_bytes
 from tokenseek_common.memory._estimate import Estimator, estimate
 from tokenseek_common.memory._ledger import ledger
 from tokenseek_common.memory._measure import measure
 from tokenseek_common.memory._reading import Reading
 from tokenseek_common.memory._report import MemoryDiff, MemoryReport
 from tokenseek_common.memory._saved import saved_for_backward
-from tokenseek_common.memory._table import format_bytes
 
 __all__ = [
     "Estimator",

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from tokenseek_common.memory._table import align, format_bytes, format_share
+from tokenseek_common._table import align, format_bytes, format_share
 
 _FIGURES = ("peak", "added", "live", "working")
 

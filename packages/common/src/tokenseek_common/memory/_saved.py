@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from tokenseek_common._storages import storages_of
 from tokenseek_common.memory._reading import Reading
 from tokenseek_common.memory._report import MemoryReport
-from tokenseek_common.memory._storages import storages_of
 
 
 class _Packed:

@@ -23,10 +23,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
+from tokenseek_common._storages import storages_of
 from tokenseek_common.memory._kinds import LASTING_KINDS
 from tokenseek_common.memory._module_stack import OUTSIDE, ModuleStack
 from tokenseek_common.memory._peak import Held, Peak
-from tokenseek_common.memory._storages import storages_of
 
 _KIND_NAMES: Mapping[_RefType, str] = {
     _MemRefType.PARAM: "parameters",
