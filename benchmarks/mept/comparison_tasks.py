@@ -72,11 +72,11 @@ SMOLLM2 = {
 
 def load_samples(name: str, source: Source) -> Samples:
     """Read a task and part its samples, always in the same way."""
-    learnt = grouped(load_task(TASKS[name], str(source.learnt), split="train"), source.group)
+    learnt = grouped(load_task(TASKS[name], source.learnt), source.group)
     if source.test is None:
         learnt, test = stratified_split(learnt, eval_size=0.2, seed=SPLIT_SEED)
     else:
-        test = load_task(TASKS[name], str(source.test), split="validation")
+        test = load_task(TASKS[name], source.test)
     if source.tests is not None:
         _, test = stratified_split(test, eval_size=source.tests, seed=SPLIT_SEED)
     train, dev = stratified_split(learnt, eval_size=source.dev, seed=SPLIT_SEED)

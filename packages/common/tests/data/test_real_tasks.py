@@ -35,18 +35,18 @@ def _real_data() -> None:
         ("rte", "superglue/RTE/glue_full", "train", (1249, 1241)),
         ("rte", "superglue/RTE/glue_full", "dev", (146, 131)),
         ("rte", "superglue", "validation", (146, 131)),
-        ("sst2", "classification/stsa.binary.train", "", (3310, 3610)),
-        ("sst2", "classification/stsa.binary.dev", "", (428, 444)),
-        ("sst2", "classification/stsa.binary.test", "", (912, 909)),
-        ("sst5", "classification/stsa.fine.train", "", (1092, 2218, 1624, 2322, 1288)),
-        ("sst5", "classification/stsa.fine.dev", "", (139, 289, 229, 279, 165)),
-        ("sst5", "classification/stsa.fine.test", "", (279, 633, 389, 510, 399)),
-        ("trec", "classification/TREC.train.all", "", (1162, 1250, 86, 1223, 835, 896)),
-        ("trec", "classification/TREC.test.all", "", (138, 94, 9, 65, 81, 113)),
+        ("sst2", "classification/stsa.binary.train", None, (3310, 3610)),
+        ("sst2", "classification/stsa.binary.dev", None, (428, 444)),
+        ("sst2", "classification/stsa.binary.test", None, (912, 909)),
+        ("sst5", "classification/stsa.fine.train", None, (1092, 2218, 1624, 2322, 1288)),
+        ("sst5", "classification/stsa.fine.dev", None, (139, 289, 229, 279, 165)),
+        ("sst5", "classification/stsa.fine.test", None, (279, 633, 389, 510, 399)),
+        ("trec", "classification/TREC.train.all", None, (1162, 1250, 86, 1223, 835, 896)),
+        ("trec", "classification/TREC.test.all", None, (138, 94, 9, 65, 81, 113)),
     ],
 )
 def test_every_label_is_known_and_every_split_is_exact(
-    task: str, source: str, split: str, counts: tuple[int, ...]
+    task: str, source: str, split: str | None, counts: tuple[int, ...]
 ) -> None:
     samples = load_task(task, TEXT / source, split=split)
     counted = Counter(sample.label for sample in samples)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 
 from tokenseek_common import InputError
-from tokenseek_common.data import Record, load_records
+from tokenseek_common.data import Message, Record, iter_records, load_records
 
+LAYOUTS = (
+    "{messages}, {conversations}, {instruction, input, output}, {prompt, response}, "
+    "{prompt, completion}, {question, answer}, {prompt, chosen}, {chosen, rejected} or {text}"
+)
 ROW = b'{"text": "one"}\n'
 
 
@@ -36,6 +41,80 @@ def test_a_jsonl_file_gives_a_record_a_line(tmp_path: Path) -> None:
 def test_a_line_separator_inside_a_string_ends_no_line(tmp_path: Path) -> None:
     content = '{"text": "one\u2028two"}\n'.encode()
     assert load_records(written(tmp_path, "a.jsonl", content)) == [Record(text="one\u2028two")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'\r\n[{"text": "one"}, {"text": "two"}]'),
+        ("a.json", ROW + b'\n{"text": "two"}'),
+    ],
+)
+def test_a_list_and_lines_of_objects_are_told_apart_by_their_first_character(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = written(tmp_path, name, content)
+    assert load_records(path) == [Record(text="one"), Record(text="two")]
+
+
+def test_the_cells_of_a_csv_file_are_text_to_the_letter(tmp_path: Path) -> None:
+    content = (
+        "\ufeffprompt,response,id\r\n"
+        '"a, ""b""\nc",NA,1\r\n'
+        "\r\n"
+        "7,true\u2028x,\r\n"
+        f'"{"long " * 30_000}",007,2'
+    )
+    records = load_records(written(tmp_path, "a.csv", content.encode()))
+    said = [[turn.content for turn in record.messages] for record in records]
+    assert said == [['a, "b"\nc', "NA"], ["7", "true\u2028x"], ["long " * 30_000, "007"]]
+
+
+def test_the_cells_of_a_tsv_file_are_unquoted(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", b'prompt\tresponse\r\n"a\tb, c"\r\n')
+    (record,) = load_records(path)
+    assert [turn.content for turn in record.messages] == ['"a', 'b, c"']
+
+
+def test_a_text_file_gives_a_record_a_line(tmp_path: Path) -> None:
+    content = "\ufeff one\u2028two \r\n\n \nthree".encode()
+    path = written(tmp_path, "a.txt", content)
+    assert load_records(path) == [Record(text=" one\u2028two "), Record(text="three")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl.gz", ROW),
+        ("a.JSON.GZ", b'[{"text": "one"}]'),
+        ("a.csv.gz", b"text\none\n"),
+        ("a.txt.gz", b"one"),
+    ],
+)
+def test_a_compressed_file_is_read_as_the_file_in_it(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = written(tmp_path, name, gzip.compress(content))
+    assert load_records(path) == [Record(text="one")]
+
+
+def test_a_parquet_file_gives_a_record_a_row(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 1}]
+    rows = [{"text": "one", "messages": None}, {"text": None, "messages": turns}]
+    path = tmp_path / "a.parquet"
+    datasets.Dataset.from_list(rows).to_parquet(path)
+    text, chat = load_records(path)
+    assert text == Record(text="one")
+    assert chat.messages == (Message("user", "a"), Message("assistant", "b"))
+
+
+def test_records_are_read_one_at_a_time(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jsonl", ROW + b"not json")
+    records = iter_records(path)
+    assert next(records) == Record(text="one")
+    with pytest.raises(InputError, match="line 2 must be valid JSON"):
+        next(records)
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
@@ -91,23 +170,17 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (
             "a.jsonl",
             b"[" * 100_000,
-            "{path}, line 1 must be valid JSON (maximum recursion depth exceeded while decoding "
-            "a JSON array from a unicode string); mend or remove that line",
+            "{path} must be valid JSON (maximum recursion depth exceeded while decoding a JSON "
+            "array from a unicode string); mend the file: a list of objects, or one object a line",
         ),
         ("a.jsonl", b"\n\n", "source ({path}) must hold at least one record; it is empty"),
         ("a.json", b"", "source ({path}) must hold at least one record; it is empty"),
         ("a.json", b"[]", "source ({path}) must hold at least one record; it is empty"),
         (
             "a.json",
-            b'{"text": "one"}',
-            "{path} must hold a list of objects; mend the file, or name it .jsonl if it holds one "
-            "object a line",
-        ),
-        (
-            "a.json",
-            ROW + ROW,
-            "{path}, line 2 must be valid JSON (Extra data at column 1); mend the file, or name it "
-            ".jsonl if it holds one object a line",
+            b'[{"text": "one"}]\n' + ROW,
+            "{path}, line 2 must be valid JSON (Extra data at column 1); mend the file: a list of "
+            "objects, or one object a line",
         ),
         (
             "a.json",
@@ -120,9 +193,68 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "{path}, line 2 must be UTF-8 (byte 6 is 0xe9); save the file as UTF-8",
         ),
         (
+            "a.jsonl",
+            '{"text": "one"}'.encode("utf-16"),
+            "{path}, line 1 must be UTF-8 (byte 0 is 0xff); save the file as UTF-8",
+        ),
+        (
             "a.csv",
-            b"text\none\n",
-            "source ({path}) must end in .jsonl or .json; convert the file, one object a line",
+            b"prompt,response\n\na,b\nc,d,e\n",
+            "{path}, line 4 (3 columns) must have the 2 of the first line; mend the line, and put "
+            'a text with commas into "quotes"',
+        ),
+        (
+            "a.csv",
+            b'prompt,response\n"a\nb",c\n"d,e\n',
+            "{path}, line 4 must be valid CSV (unexpected end of data); mend the quotes from that "
+            "line on",
+        ),
+        (
+            "a.csv",
+            b"text,text\na,b\n",
+            "{path}, line 1 (text) must name each column once; rename one of them",
+        ),
+        (
+            "a.csv",
+            b"question,reply\na,b\n",
+            "{path}, line 2: fields (question, reply) must fit "
+            + LAYOUTS.replace("{", "{{").replace("}", "}}")
+            + "; rename the fields",
+        ),
+        (
+            "a.csv",
+            b"text\none\ncaf\xe9\n",
+            "{path}, line 3 must be UTF-8 (byte 3 is 0xe9); save the file as UTF-8",
+        ),
+        ("a.csv", b"text\n", "source ({path}) must hold at least one record; it is empty"),
+        ("a.txt", b" \r\n\n", "source ({path}) must hold at least one record; it is empty"),
+        (
+            "a.txt",
+            b"one\ncaf\xe9\n",
+            "{path}, line 2 must be UTF-8 (byte 3 is 0xe9); save the file as UTF-8",
+        ),
+        ("a.parquet", b"text", "source ({path}) must be a Parquet file; write it anew"),
+        (
+            "a.parquet",
+            b"PAR1 cut off",
+            "source ({path}) must be a readable Parquet file (Parquet magic bytes not found in "
+            "footer. Either the file is corrupted or this is not a parquet file); write it anew",
+        ),
+        (
+            "a.jsonl.gz",
+            ROW,
+            "source ({path}) must be a whole gzip file; compress it again, or name it without .gz",
+        ),
+        (
+            "a.jsonl.gz",
+            gzip.compress(ROW)[:-9],
+            "source ({path}) must be a whole gzip file; compress it again, or name it without .gz",
+        ),
+        (
+            "a.xml",
+            b"<text/>",
+            "source ({path}) must end in .jsonl, .json, .csv, .tsv, .parquet or .txt, or in one of "
+            "them and .gz; convert the file",
         ),
     ],
 )
@@ -159,14 +291,32 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["gsm8k", "a/b/c", "owner/na me", ""])
 def test_what_is_neither_a_path_nor_a_hub_id_is_refused(source: str) -> None:
     assert told(source) == (
-        f"source ({source}) must be a .jsonl or .json file or a hub id (owner/name); check the path"
+        f"source ({source}) must be a data file or a hub id (owner/name); check the path"
     )
 
 
-def test_a_limit_below_one_is_refused() -> None:
-    assert told("a.jsonl", limit=0) == (
-        "limit (0) must be at least 1; leave it out to read everything"
-    )
+@pytest.mark.parametrize(
+    ("source", "options", "rule"),
+    [
+        ("a.jsonl", {"limit": 0}, "limit (0) must be at least 1; leave it out to read everything"),
+        (
+            "a.jsonl",
+            {"limit": 1.5},
+            "limit (1.5) must be a whole number; leave it out to read everything",
+        ),
+        (
+            "a.jsonl",
+            {"split": "test"},
+            "split (test) must be left out where source (a.jsonl) is a file, which has no splits; "
+            "name the file of that split",
+        ),
+        (None, {}, "source (None) must be a path or a hub id (owner/name); name one"),
+    ],
+)
+def test_an_option_without_a_meaning_is_refused(
+    source: Any, options: dict[str, Any], rule: str
+) -> None:
+    assert told(source, **options) == rule
 
 
 @pytest.fixture

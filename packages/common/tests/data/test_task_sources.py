@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -183,11 +184,55 @@ def test_fields_may_be_chosen(tmp_path: Path) -> None:
     assert (dict(sample.texts), sample.label) == ({"left": "a", "right": "b"}, 0)
 
 
-def test_a_label_in_words_comes_before_its_index(tmp_path: Path) -> None:
-    stars = labelled_text_task("stars", ["1", "2"])
-    rows = [{"text": "bad", "label": "1"}, {"text": "good", "label": 1}]
-    samples = load_task(stars, written(tmp_path, "a.jsonl", *rows))
-    assert [sample.label for sample in samples] == [0, 1]
+@pytest.mark.parametrize(
+    ("labels", "label", "index"),
+    [
+        (["True", "False"], True, 0),
+        (["True", "False"], False, 1),
+        (["no", "yes"], True, 1),
+        (["1", "2"], "1", 0),
+        (["1", "0", "2"], "0", 1),
+        (["1", "0", "2"], 2, 2),
+        (["1", "2"], 2, 1),
+        (["sad", "glad"], "1", 1),
+    ],
+)
+def test_a_label_is_a_name_before_it_is_an_index(
+    tmp_path: Path, labels: list[str], label: object, index: int
+) -> None:
+    task = labelled_text_task("own", labels)
+    path = written(tmp_path, "a.jsonl", {"text": "x", "label": label})
+    assert [sample.label for sample in load_task(task, path)] == [index]
+
+
+def test_a_number_that_is_the_name_of_one_label_and_the_index_of_another_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, "a.jsonl", {"text": "x", "label": 1})
+    assert told(labelled_text_task("own", ["1", "0", "2"]), path) == (
+        f"{path}, line 1: label (1) must mean one label, and is the name of one and the index of "
+        'another, 0; write the name as text, "1", or the labels in the order of their indices'
+    )
+
+
+@pytest.mark.parametrize("name", ["mood.csv", "mood.CSV.gz", "mood.tsv"])
+def test_a_table_of_a_task_is_read_by_its_line_of_names(tmp_path: Path, name: str) -> None:
+    tab = "\t" if "tsv" in name else ","
+    content = f"id{tab}label{tab}text\n0{tab}glad{tab}oh joy\n1{tab}0{tab}woe\n".encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    samples = load_task(MOOD, path)
+    assert [(sample.texts["text"], sample.label) for sample in samples] == [
+        ("oh joy", 1),
+        ("woe", 0),
+    ]
+
+
+def test_a_parquet_file_of_a_task_is_read_by_its_columns(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"text": "oh joy", "label": 1}, {"text": "woe", "label": None}]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "mood.parquet")
+    assert [sample.label for sample in load_task(MOOD, tmp_path / "mood.parquet")] == [1, None]
 
 
 RECORD = HUB["record"][0]
@@ -290,7 +335,7 @@ def test_a_row_that_does_not_fit_its_task_is_told_where_and_why(
 @pytest.mark.parametrize(
     ("name", "content", "rule"),
     [
-        ("a.jsonl", "[1]\n", "{path}, line 1 must be a JSON object; write it as {{...}}"),
+        ("a.jsonl", "[1]\n", "{path}, record 1 must be a JSON object; write it as {{...}}"),
         ("a.jsonl", "", "source ({path}) must hold at least one sample; it is empty"),
         ("a.tsv", "", "source ({path}) must hold at least one sample; it is empty"),
         (
@@ -324,7 +369,8 @@ def test_lines_of_a_label_and_a_text_are_for_tasks_of_one_text(tmp_path: Path) -
     path = tmp_path / "a.txt"
     path.write_text("0 text\n", encoding="utf-8")
     assert told("boolq", path) == (
-        f"source ({path}) must end in .jsonl, .json or .tsv; convert the file, one object a line"
+        f"source ({path}) must end in .jsonl, .json, .csv, .tsv or .parquet, or in one of them and "
+        ".gz; convert the file"
     )
 
 
@@ -332,7 +378,7 @@ def test_a_split_that_a_folder_lacks_is_told_with_those_it_has(tmp_path: Path) -
     assert told("cb", tmp_path) == (
         f"split (train) must be one that {tmp_path} holds (none); name one of them, or a file"
     )
-    written(tmp_path, "val.jsonl", OFFICIAL["cb"])
+    written(tmp_path, "val.jsonl.gz", OFFICIAL["cb"])
     written(tmp_path, "test.tsv")
     assert told("cb", tmp_path) == (
         f"split (train) must be one that {tmp_path} holds (test, val); name one of them, or a file"
@@ -342,6 +388,14 @@ def test_a_split_that_a_folder_lacks_is_told_with_those_it_has(tmp_path: Path) -
 def test_what_is_neither_a_path_nor_a_hub_id_is_refused() -> None:
     assert told("cb", "superglue") == (
         "source (superglue) must be a data file, a folder or a hub id (owner/name); check the path"
+    )
+
+
+def test_a_split_of_a_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jsonl", OFFICIAL["cb"])
+    assert told("cb", path, split="validation") == (
+        f"split (validation) must be left out where source ({path}) is a file, which has no "
+        "splits; name the file of that split"
     )
 
 

@@ -21,16 +21,47 @@ def refused(capsys: pytest.CaptureFixture[str], adapter: Path, *options: str) ->
     return err.removeprefix("error: ").rstrip("\n")
 
 
-def test_scores_are_told_as_a_table_and_written_where_a_folder_is_named(
+def test_of_a_file_that_the_run_has_learnt_from_what_it_held_out_is_scored(
     runs: dict[str, Path], moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--task", f"mood={moods}", "-o", str(tmp_path / "scores"), "--device", "cpu")
+    copied = shutil.copy(moods, tmp_path / "copied.jsonl")
+    options = ("--task", f"mood={copied}", "-o", str(tmp_path / "scores"), "--device", "cpu")
     assert main(["eval", str(runs["bert"] / "adapter"), *options]) == 0
     out = capsys.readouterr().out
     assert f"adapter: {runs['bert'] / 'adapter'}\n" in out
+    assert "Scored on mood (held out by the run)" in out
     written = json.loads((tmp_path / "scores" / "eval.json").read_text())
-    assert written["samples"] == {"mood": 40}
+    assert written["scored"] == {"mood": "held out by the run"}
+    assert written["samples"] == {"mood": 8}
     assert f"{written['score']:.4g}" in out
+    result = json.loads((runs["bert"] / "result.json").read_text())
+    assert written["chosen"] == result["test"]["chosen"]
+
+
+@pytest.mark.parametrize("name", ["bert", "mixture"])
+def test_every_row_of_another_file_is_scored_and_said_to_be(
+    name: str,
+    runs: dict[str, Path],
+    moods: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(moods.read_text().split("\n", 1)[1])  # a row less, so held out by nobody
+    assert main(["eval", str(runs[name]), "--task", f"mood={changed}", "--json", "--quiet"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["scored"] == {"mood": "every row of the file"}
+    assert result["samples"] == {"mood": 39}
+
+
+def test_a_run_of_several_tasks_knows_what_it_held_out_of_each(
+    runs: dict[str, Path], moods: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--task", f"weather={moods}", "--json", "--quiet")
+    assert main(["eval", str(runs["mixture"]), *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["scored"] == {"weather": "held out by the run"}
+    assert result["samples"] == {"weather": 8}
 
 
 def test_a_model_that_writes_is_asked_any_task_and_need_not_write(

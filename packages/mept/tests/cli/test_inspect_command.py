@@ -74,6 +74,7 @@ def test_several_tasks_are_told_apart_and_the_result_is_printed_as_json(
     assert result == json.loads((output / "inspect.json").read_text())
     assert result["grouped_by"] == "task"
     assert result["samples"] == {"mood": 12, "weather": 12}
+    assert set(result["samples_of"].values()) == {"every row of the file"}
     assert set(result["layers"][0]["overlap"]["mood"]) == {"mood", "weather"}
 
 

@@ -4,6 +4,7 @@ from tokenseek_common.data._batches import PaddingCollator, make_loader, pad_bat
 from tokenseek_common.data._encoding import encode_record, encode_records
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
 from tokenseek_common.data._known_tasks import TASKS, find_task, labelled_text_task
+from tokenseek_common.data._layouts import record_from_fields
 from tokenseek_common.data._metrics import (
     accuracy,
     answer_exact_match,
@@ -15,9 +16,9 @@ from tokenseek_common.data._metrics import (
 )
 from tokenseek_common.data._mixtures import mix_samples, mixture_rates
 from tokenseek_common.data._prompts import Rendering, Template, Tokenizer, render_record
-from tokenseek_common.data._records import Message, Record, record_from_fields
+from tokenseek_common.data._records import Message, Record
 from tokenseek_common.data._scores import score_predictions
-from tokenseek_common.data._sources import load_records
+from tokenseek_common.data._sources import iter_records, load_records
 from tokenseek_common.data._splits import stratified_split, train_eval_split
 from tokenseek_common.data._task_classes import (
     ClassificationExample,
@@ -69,6 +70,7 @@ __all__ = [
     "encode_records",
     "encode_seq2seq",
     "find_task",
+    "iter_records",
     "labelled_text_task",
     "load_records",
     "load_task",

@@ -1,33 +1,49 @@
-"""Where records come from: a JSONL or JSON file, or a data set on the Hugging Face hub."""
+"""Where records come from: a file, or a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.data._records import Record, record_from_fields
+from tokenseek_common.data._datasets import hub_rows
+from tokenseek_common.data._json_rows import json_rows
+from tokenseek_common.data._layouts import record_from_fields
+from tokenseek_common.data._line_rows import text_lines
+from tokenseek_common.data._records import Record
 from tokenseek_common.data._rows import (
+    Reader,
     as_object,
+    check_limit,
+    check_no_split,
     file_rows,
-    hub_rows,
     is_path,
-    json_rows,
-    jsonl_rows,
 )
+from tokenseek_common.data._table_rows import csv_rows, parquet_rows, tsv_rows
+
+_READERS: Mapping[str, Reader] = {
+    ".jsonl": json_rows,
+    ".json": json_rows,
+    ".csv": csv_rows,
+    ".tsv": tsv_rows,
+    ".parquet": parquet_rows,
+    ".txt": text_lines,
+}
 
 
 def load_records(
-    source: str | Path, *, split: str = "train", limit: int | None = None
+    source: str | Path, *, split: str | None = None, limit: int | None = None
 ) -> list[Record]:
     """Read records from a file or from the hub.
 
     Args:
-        source: A ``.jsonl`` file (one object a line, read line by line), a ``.json`` file (a list
-            of objects), or a hub id: ``owner/name``, or ``owner/name:config`` where the data set
+        source: A file, or a hub id: ``owner/name``, or ``owner/name:config`` where the data set
             has several configurations. What exists, carries the suffix of a data file or begins
-            with ``.``, ``~`` or ``/`` is a path.
-        split: The split of a hub data set; a file has none.
+            with ``.``, ``~`` or ``/`` is a path. ``.jsonl`` and ``.json`` hold one object a line or
+            a list of objects, ``.csv`` and ``.tsv`` rows below a line of names, ``.txt`` a text a
+            line; all of them may be compressed, with ``.gz`` behind that. ``.parquet`` besides.
+        split: The split of a hub data set, by default ``train``; a file has none.
         limit: Read at most this many records, from the start.
 
     Returns:
@@ -36,28 +52,48 @@ def load_records(
     Raises:
         InputError: If the source is missing, empty or not readable, or a row fits no layout; the
             text names the file and the line.
-        ImportError: If a hub id is given and ``datasets`` is not installed.
+        ImportError: If a hub id or a Parquet file is given and ``datasets`` is not installed.
 
     Example:
         >>> load_records("train.jsonl", limit=100)
         >>> load_records("openai/gsm8k:main", split="test")
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"limit ({limit}) must be at least 1; leave it out to read everything")
-    rows = (
-        file_rows(Path(source).expanduser(), {".jsonl": jsonl_rows, ".json": json_rows})
-        if is_path(source)
-        else hub_rows(
-            str(source),
-            split=split,
-            stream=limit is not None,
-            files="a .jsonl or .json file",
-        )
-    )
-    records = [_located_record(where, row) for where, row in islice(rows, limit)]
+    records = list(iter_records(source, split=split, limit=limit))
     if not records:
         raise InputError(f"source ({source}) must hold at least one record; it is empty")
     return records
+
+
+def iter_records(
+    source: str | Path, *, split: str | None = None, limit: int | None = None
+) -> Iterator[Record]:
+    """Read records one at a time, so that a file may be larger than memory.
+
+    A row is read when it is asked for; only a file that holds one JSON list is read as a whole.
+
+    Args:
+        source: See `load_records`.
+        split: See `load_records`.
+        limit: Read at most this many records, from the start.
+
+    Returns:
+        An iterator over the records. It raises what `load_records` does, each where it is come to.
+
+    Raises:
+        InputError: If an option has no meaning.
+
+    Example:
+        >>> first = next(iter_records("train.csv"))
+    """
+    check_limit(limit)
+    if is_path(source):
+        check_no_split(source, split)
+        rows = file_rows(Path(source).expanduser(), _READERS)
+    else:
+        rows = hub_rows(
+            str(source), split=split or "train", stream=limit is not None, files="a data file"
+        )
+    return (_located_record(where, row) for where, row in islice(rows, limit))
 
 
 def _located_record(where: str, row: object) -> Record:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.data._records import kind_of, text_value
 from tokenseek_common.data._tasks import Layout, Task, TaskSample, label_key
+from tokenseek_common.data._values import kind_of, text_value
 
 Row: TypeAlias = Mapping[str, object]
 
@@ -130,21 +130,40 @@ def _answers(task: Task, row: Row) -> tuple[str, ...]:
     found = row.get(task.label_field)
     if found is None or found in (-1, "-1"):
         return ()
-    index: int | None = None
-    if isinstance(found, int):  # true and false are the indices 1 and 0
-        index = int(found)
-    elif isinstance(found, str):
-        keys = [label_key(label) for label in task.labels]
-        if label_key(found) in keys:
-            index = keys.index(label_key(found))
-        elif found.isdecimal():
-            index = int(found)
-    if index is None or not 0 <= index < len(task.labels):
+    named = _by_name(task, found)
+    position = _by_position(task, found)
+    if named is None and position is None:
         raise InputError(
             f"{task.label_field} ({found}) must be one of {', '.join(task.labels)} or an index "
             f"below {len(task.labels)}; mend the row, or give the task all of its labels"
         )
-    return (task.labels[index],)
+    # A number without quotes may be meant either way; text and true or false are meant as names.
+    is_number = isinstance(found, int) and not isinstance(found, bool)
+    if is_number and None not in (named, position) and named != position:
+        raise InputError(
+            f"{task.label_field} ({found}) must mean one label, and is the name of one and the "
+            f'index of another, {task.labels[position or 0]}; write the name as text, "{found}", '
+            f"or the labels in the order of their indices"
+        )
+    return (task.labels[(position if named is None else named) or 0],)
+
+
+def _by_name(task: Task, found: object) -> int | None:
+    """Which label goes by that name; true, false and whole numbers are compared as text."""
+    if not isinstance(found, str | int):
+        return None
+    keys = [label_key(label) for label in task.labels]
+    key = label_key(str(found))
+    return keys.index(key) if key in keys else None
+
+
+def _by_position(task: Task, found: object) -> int | None:
+    """Which label has that index; those of true and false are 1 and 0."""
+    if isinstance(found, str):
+        index = int(found) if found.isdecimal() else -1
+    else:
+        index = int(found) if isinstance(found, int) else -1
+    return index if 0 <= index < len(task.labels) else None
 
 
 def _picked(row: Row, *fields: str) -> dict[str, object]:

@@ -7,41 +7,50 @@ from itertools import islice
 from pathlib import Path
 
 from tokenseek_common._errors import InputError
+from tokenseek_common.data._datasets import hub_rows
+from tokenseek_common.data._json_rows import json_rows
 from tokenseek_common.data._known_tasks import find_task
+from tokenseek_common.data._line_rows import labelled_lines
 from tokenseek_common.data._rows import (
     Located,
     Reader,
     as_object,
+    check_limit,
+    check_no_split,
     file_rows,
-    hub_rows,
     is_path,
-    json_rows,
-    jsonl_rows,
-    labelled_lines,
-    tsv_rows,
+    suffix_of,
 )
+from tokenseek_common.data._table_rows import csv_rows, parquet_rows, tsv_rows
 from tokenseek_common.data._task_rows import row_samples
 from tokenseek_common.data._tasks import Task, TaskSample
 
-_READERS: Mapping[str, Reader] = {".jsonl": jsonl_rows, ".json": json_rows, ".tsv": tsv_rows}
+_READERS: Mapping[str, Reader] = {
+    ".jsonl": json_rows,
+    ".json": json_rows,
+    ".csv": csv_rows,
+    ".tsv": tsv_rows,
+    ".parquet": parquet_rows,
+}
 _SAME_SPLIT = {"validation": "val", "val": "validation"}  # the hub's name and the archive's
 
 
 def load_task(
-    task: Task | str, source: str | Path, *, split: str = "train", limit: int | None = None
+    task: Task | str, source: str | Path, *, split: str | None = None, limit: int | None = None
 ) -> list[TaskSample]:
     """Read the samples of a task.
 
     Args:
         task: A task, or the name of one of `TASKS`.
-        source: A ``.jsonl``, ``.json`` or ``.tsv`` file (the last with a line of names on top); a
+        source: A ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet`` file, in all but the
+            last case perhaps with ``.gz`` behind it (CSV and TSV with a line of names on top); a
             folder with one file a split (``train.jsonl``, ``val.jsonl``), or the folder of all
             tasks that the official archive unpacks to; or a hub id such as
             ``aps/super_glue:boolq``. A file with any other suffix is read as lines "label text" if
             the task has one text. Nested rows of the official files and flat ones of the hub give
             the same samples.
-        split: Which file of a folder, or which split on the hub; ``validation`` and ``val`` are
-            one. A file has none.
+        split: Which file of a folder, or which split on the hub, by default ``train``;
+            ``validation`` and ``val`` are one. A file has none.
         limit: Read at most this many samples, from the start.
 
     Returns:
@@ -56,14 +65,16 @@ def load_task(
         >>> load_task("boolq", "SuperGLUE", split="validation")
         >>> load_task(labelled_text_task("mood", ["sad", "glad"]), "mood.tsv")
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"limit ({limit}) must be at least 1; leave it out to read everything")
+    check_limit(limit)
     wanted = find_task(task) if isinstance(task, str) else task
     rows = (
         _path_rows(wanted, Path(source).expanduser(), split)
         if is_path(source)
         else hub_rows(
-            str(source), split=split, stream=limit is not None, files="a data file, a folder"
+            str(source),
+            split=split or "train",
+            stream=limit is not None,
+            files="a data file, a folder",
         )
     )
     samples = list(islice(_samples(wanted, rows), limit))
@@ -81,26 +92,36 @@ def _samples(task: Task, rows: Iterator[Located]) -> Iterator[TaskSample]:
             raise InputError(f"{where}: {error}") from None
 
 
-def _path_rows(task: Task, path: Path, split: str) -> Iterator[Located]:
-    file = _split_file(task, path, split) if path.is_dir() else path
+def _path_rows(task: Task, path: Path, split: str | None) -> Iterator[Located]:
+    if path.is_dir():
+        path = _split_file(task, path, split or "train")
+    elif path.exists():
+        check_no_split(path, split)
     one_text = task.layout == "flat" and len(task.fields) == 1
 
     def lines(path: Path) -> Iterator[Located]:
         for where, (label, text) in labelled_lines(path):
             yield where, {task.label_field: label, task.fields[0]: text}
 
-    yield from file_rows(file, _READERS, other=lines if one_text else None)
+    yield from file_rows(path, _READERS, other=lines if one_text else None)
 
 
 def _split_file(task: Task, folder: Path, split: str) -> Path:
     inner = folder / task.folder  # the folder itself, for a task that the archive does not hold
     folder = inner if inner.is_dir() else folder
+    files = [file for file in sorted(folder.iterdir()) if suffix_of(file) in _READERS]
     for stem in (split, _SAME_SPLIT.get(split, split)):
         for suffix in _READERS:
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
-    held = sorted(file.stem for file in folder.iterdir() if file.suffix in _READERS)
+            for file in files:
+                if file.name.lower().removesuffix(".gz") == f"{stem}{suffix}":
+                    return file
+    held = [_stem(file) for file in files]
     raise InputError(
         f"split ({split}) must be one that {folder} holds ({', '.join(held) or 'none'}); "
         "name one of them, or a file"
     )
+
+
+def _stem(file: Path) -> str:
+    """What a file is called in front of its format."""
+    return file.name[: file.name.lower().index(suffix_of(file))]

@@ -23,8 +23,9 @@ class Eval(AdapterOptions):
     """Score an adapter of `mept train` on one split of one task or more.
 
     A classifier knows the labels that it was trained on, and is refused others; a model that writes
-    is asked any task. Nothing is written unless --output names a folder, which then receives
-    eval.json.
+    is asked any task. Of a file that the run has learnt from, what it held out is scored, and of
+    another file every row; the result says which. Nothing is written unless --output names a
+    folder, which then receives eval.json.
     """
 
     output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", aliases=("-o",))] = None
@@ -39,11 +40,11 @@ class Eval(AdapterOptions):
         check_folder(self.output)
         device = first_device(self.device)
         saved = read_adapter(self.adapter)
-        samples = [
-            sample
+        scored = {
+            source.task.name: load_scored(source, saved.run, split=self.split, limit=self.limit)
             for source in self.sources(saved)
-            for sample in load_scored(source, split=self.split, limit=self.limit)
-        ]
+        }
+        samples = [sample for found in scored.values() for sample in found.samples]
         with libraries_quiet(console):
             opened = self.open(saved, device, console)
             scores = score_samples(
@@ -58,12 +59,13 @@ class Eval(AdapterOptions):
             "adapter": str(saved.folder),
             "model": opened.base,
             "form": saved.asked.form,
-            "split": self.split,
+            "scored": {name: found.part for name, found in scored.items()},
             **scores.summary,
             "seconds": time.perf_counter() - begin,
         }
         console.print(f"adapter: {saved.folder}")
-        scores.tell(console, f"Scored on {', '.join(scores.samples)}")
+        parts = ", ".join(f"{name} ({found.part})" for name, found in scored.items())
+        scores.tell(console, f"Scored on {parts}")
         if self.output is not None:
             folder = fresh_folder(self.output, default="mept-eval")
             write_json(folder / "eval.json", result)

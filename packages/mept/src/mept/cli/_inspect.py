@@ -51,11 +51,11 @@ class Inspect(AdapterOptions):
         require_matplotlib()
         device = first_device(self.device)
         saved = read_adapter(self.adapter)
-        samples = [
-            sample
+        read = {
+            source.task.name: load_scored(source, None, split=self.split, limit=None)
             for source in self.sources(saved)
-            for sample in self._drawn(load_scored(source, split=self.split, limit=None))
-        ]
+        }
+        samples = [sample for found in read.values() for sample in self._drawn(found.samples)]
         kind, groups = told_apart(samples)
         with libraries_quiet(console):
             opened = self.open(saved, device, console)
@@ -74,7 +74,7 @@ class Inspect(AdapterOptions):
             "adapter": str(saved.folder),
             "model": opened.base,
             "form": saved.asked.form,
-            "split": self.split,
+            "samples_of": {name: found.part for name, found in read.items()},
             "grouped_by": kind,
             **report.summary,
             "seconds": time.perf_counter() - begin,

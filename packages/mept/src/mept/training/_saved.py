@@ -34,6 +34,12 @@ class SavedAdapter:
     model: str
     asked: Asked
 
+    @property
+    def run(self) -> dict[str, Any] | None:
+        """What the run recorded of itself; None where the adapter lies without it."""
+        record = _read(self.folder.parent / RECORD)
+        return record if record is not None and _is_record(record) else None
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object; a reader never sees half of it."""
@@ -42,7 +48,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     written.replace(path)
 
 
-def write_record(folder: Path, options: Mapping[str, object], samples: Mapping[str, str]) -> None:
+def write_record(
+    folder: Path, options: Mapping[str, object], samples: Mapping[str, object]
+) -> None:
     """Write what a run is asked for, before it begins."""
     versions = {name: version(name) for name in _PACKAGES}
     content = {"options": options, "samples": samples, "versions": versions}
@@ -50,7 +58,7 @@ def write_record(folder: Path, options: Mapping[str, object], samples: Mapping[s
 
 
 def check_record(
-    folder: Path, options: Mapping[str, object], samples: Mapping[str, str] | None = None
+    folder: Path, options: Mapping[str, object], samples: Mapping[str, object] | None = None
 ) -> None:
     """Refuse to go on with a run under options, or on samples, that would make it another one.
 
@@ -63,9 +71,7 @@ def check_record(
             "leave out --resume and choose another --output"
         )
     before = _read(folder / RECORD)
-    if before is None or not all(
-        isinstance(before.get(name), dict) for name in ("options", "samples")
-    ):
+    if before is None or not _is_record(before):
         raise InputError(
             f"output ({folder}) must hold the {RECORD} of the run that is resumed; "
             "start anew in another --output, without --resume"
@@ -87,6 +93,10 @@ def check_record(
             f"samples ({', '.join(changed)}) must be those of the run that is resumed; "
             "restore the files, or start anew in another --output"
         )
+
+
+def _is_record(content: Mapping[str, Any]) -> bool:
+    return all(isinstance(content.get(name), dict) for name in ("options", "samples"))
 
 
 def write_asked(folder: Path, model: str, asked: Asked) -> None:

@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mept.training._docstrings import DOCSTRINGS, NAME, docstring_samples
 from tokenseek_common import InputError
@@ -89,9 +91,28 @@ class TaskSplits:
         }
 
     @property
-    def fingerprints(self) -> dict[str, str]:
-        """Names of the parts by their content: a file may change under the same name."""
-        return {name: _fingerprint(part) for name, part in vars(self).items()}
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Names of the parts of each task by their content: a file may change under its name."""
+        return {
+            name: {
+                task.name: _fingerprint([sample for sample in part if sample.task == task])
+                for task in self.tasks
+            }
+            for name, part in vars(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The samples of a task that an adapter is asked, and what they are of its source.
+
+    Args:
+        samples: All with labels.
+        part: Which split, or what of a file.
+    """
+
+    samples: list[TaskSample]
+    part: str
 
 
 def find_sources(
@@ -159,15 +180,38 @@ def load_splits(
     return TaskSplits(*parts)
 
 
-def load_scored(source: TaskSource, *, split: str, limit: int | None) -> list[TaskSample]:
-    """Read the samples of one split, all with labels.
+def load_scored(
+    source: TaskSource, run: Mapping[str, Any] | None, *, split: str, limit: int | None
+) -> Scored:
+    """Read the samples of one split; of a file that a run learnt, those that it held out.
+
+    Args:
+        source: A task and where its samples lie.
+        run: The record of the run that an adapter comes from; None where it has none.
+        split: Which split of a folder or the hub; a file has none.
+        limit: Take at most this many samples.
 
     Raises:
         InputError: The source cannot be read, or holds samples without a label.
     """
-    if source.train is None:
-        return docstring_samples(split)[:limit]
-    return _labelled(source.task, source.train, split=split, limit=limit)
+    if source.has_splits:
+        return Scored(_split(source, split=split, limit=limit), split)
+    held_out = None if run is None else _held_out(source, run)
+    if held_out is not None:
+        return Scored(held_out[:limit], "held out by the run")
+    return Scored(_split(source, split=None, limit=limit), "every row of the file")
+
+
+def _held_out(source: TaskSource, run: Mapping[str, Any]) -> list[TaskSample] | None:
+    """What a run scored of a file; None if it did not score samples of this file as it is now."""
+    options = run["options"]
+    samples = _split(source, split=None, limit=options["limit"])
+    tried = [samples]  # the file itself, where it was named as TRAIN,TEST
+    with suppress(InputError):
+        share, seed = options["test_size"], options["seed"]
+        tried.append(_parted(source.task, samples, "test_size", share, seed)[1])
+    recorded = run["samples"]["test"].get(source.task.name)
+    return next((part for part in tried if _fingerprint(part) == recorded), None)
 
 
 def _source(spec: str, own: OwnTask, known: Mapping[str, Task]) -> TaskSource:
@@ -203,15 +247,28 @@ def _source(spec: str, own: OwnTask, known: Mapping[str, Task]) -> TaskSource:
 def _learnt_and_test(
     source: TaskSource, *, test_size: float, limit: int | None, seed: int
 ) -> tuple[list[TaskSample], list[TaskSample]]:
-    if source.test is not None and source.train is not None:
-        return (
-            _labelled(source.task, source.train, split="train", limit=limit),
-            _labelled(source.task, source.test, split="validation", limit=limit),
-        )
-    learnt = load_scored(source, split="train", limit=limit)
+    learnt = _split(source, split="train", limit=limit)
+    if source.test is not None:
+        scored = replace(source, train=source.test)
+        return learnt, _split(scored, split="validation", limit=limit)
     if source.has_splits:
-        return learnt, load_scored(source, split="validation", limit=limit)
+        return learnt, _split(source, split="validation", limit=limit)
     return _parted(source.task, learnt, "test_size", test_size, seed)
+
+
+def _split(source: TaskSource, *, split: str | None, limit: int | None) -> list[TaskSample]:
+    """The samples of a split, or of a file, all with labels."""
+    if source.train is None:
+        return docstring_samples(split or "train")[:limit]
+    asked = split if source.has_splits else None
+    samples = load_task(source.task, source.train, split=asked, limit=limit)
+    unknown = sum(sample.label is None for sample in samples)
+    if unknown and (source.task.labels or not all(sample.answers for sample in samples)):
+        raise InputError(
+            f"source ({source.train}) must have the right answer of every {source.task.name} "
+            f"sample, and {unknown} of {len(samples)} lack it; choose another split or file"
+        )
+    return samples
 
 
 def _parted(
@@ -225,17 +282,6 @@ def _parted(
             f"{option} ({share:g}) must leave samples of {task.name} on both sides, and there are "
             f"{len(samples)}; choose another --{option.replace('_', '-')}, or give more"
         ) from error
-
-
-def _labelled(task: Task, where: str, *, split: str, limit: int | None) -> list[TaskSample]:
-    samples = load_task(task, where, split=split, limit=limit)
-    unknown = sum(sample.label is None for sample in samples)
-    if unknown and (task.labels or not all(sample.answers for sample in samples)):
-        raise InputError(
-            f"source ({where}) must have the right answer of every {task.name} sample, and "
-            f"{unknown} of {len(samples)} lack it; choose another split or file"
-        )
-    return samples
 
 
 def _fingerprint(samples: Sequence[TaskSample]) -> str:

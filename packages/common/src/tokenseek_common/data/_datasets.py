@@ -1,0 +1,46 @@
+"""What `datasets` is asked for: the rows of a data set on the hub, a split at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tokenseek_common._errors import InputError
+from tokenseek_common.data._rows import Located
+
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?")
+
+
+def import_datasets(purpose: str) -> Any:
+    """The library, or what to install for it."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(
+            f'{purpose} needs datasets: pip install "tokenseek-common[data]"'
+        ) from error
+    return datasets
+
+
+def hub_rows(source: str, *, split: str, stream: bool, files: str) -> Iterator[Located]:
+    """The rows of one split on the hub; `files` says what else a source may be, for the error."""
+    hub_id = _HUB_ID.fullmatch(source)
+    if hub_id is None:
+        raise InputError(
+            f"source ({source}) must be {files} or a hub id (owner/name); check the path"
+        )
+    datasets = import_datasets(f"reading {source} from the hub")
+    try:
+        # Streamed where a limit is set, so that a few records do not download the whole set.
+        rows = datasets.load_dataset(
+            hub_id["name"], hub_id["config"], split=split, streaming=stream
+        )
+        for number, row in enumerate(rows, start=1):
+            yield f"{source} ({split}), record {number}", row
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise InputError(
+            f"source ({source}) must be an existing file or a readable hub data set ({reason}); "
+            "check the name, the split and the connection"
+        ) from error
