@@ -19,8 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from promotion._config import ProMotionConfig
+from promotion._features import Features
 from promotion._motion import Motion
 from promotion._pictures import Picture, as_picture
+from promotion._predict import predict
 from promotion._pretrained import SHIPPED, load_pretrained
 from promotion.nn import (
     STRIDE,
@@ -63,16 +65,6 @@ class ProMotionOutput:
     assignments: Int[Tensor, "b i j"] | None = None
     denoising_loss: Float[Tensor, "p"] | None = None
     margin_loss: Float[Tensor, "p"] | None = None
-
-
-@dataclass(frozen=True)
-class Features:
-    """What both decoders work on."""
-
-    features: Float[Tensor, "p d i j"]
-    assignments: Int[Tensor, "p i j"] | None
-    denoising_loss: Float[Tensor, "p"] | None
-    margin_loss: Float[Tensor, "p"] | None
 
 
 class ProMotion(
@@ -201,8 +193,6 @@ class ProMotion(
             >>> ProMotion().predict("a.png", "b.png").flow.shape  # doctest: +SKIP
             torch.Size([2, 375, 1242])
         """
-        from promotion._predict import predict  # which needs this class
-
         device = next(self.parameters()).device
         pictures = [as_picture(image1, "image1").to(device)]
         if image2 is not None:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from kornia.geometry.transform import remap
 from torch import Tensor
 
-from promotion._model import Features, ProMotion
+from promotion._features import Features, Network
 from promotion._motion import Motion
 from promotion._pictures import SMALLEST_SIDE
 from promotion.nn import STRIDE, DecodedFlow
@@ -33,7 +33,7 @@ FINEST_SIDE = 256
 
 @torch.no_grad()
 def predict(
-    model: ProMotion,
+    model: Network,
     image1: Float[Tensor, "3 h w"],
     image2: Float[Tensor, "3 h w"] | None,
     *,
@@ -74,7 +74,7 @@ def predict(
 
 
 def at_view(
-    model: ProMotion,
+    model: Network,
     pair: Float[Tensor, "2 3 i j"],
     iterations: int,
     before: Float[Tensor, "2 2 y x"] | None,
