@@ -310,7 +310,9 @@ def test_a_second_device_of_a_kind_is_refused(
 ) -> None:
     import torch
 
-    monkeypatch.setattr("mept.cli._options.resolve_device", lambda name: torch.device("cuda:1"))
+    monkeypatch.setattr(
+        "tokenseek_common.cli._device.resolve_device", lambda name: torch.device("cuda:1")
+    )
     assert refused(capsys, ["train"], tmp_path / "run") == (
         "device (cuda:1) must be the first of its kind; choose --device cuda and set "
         "CUDA_VISIBLE_DEVICES=1"

@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert train(poisoned, moods, tmp_path / "run", "--quiet") == 1
     assert capsys.readouterr().err == (
         "error: loss (nan) must be finite, but is not at step 1; lower --learning-rate or look at "
-        "the samples\n"
+        "the samples (no checkpoint was saved before)\n"
     )
 
 

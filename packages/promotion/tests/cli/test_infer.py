@@ -372,11 +372,11 @@ def test_bad_pictures_are_refused_in_one_sentence(
         (["--iterations", "0"], "iterations (0) must be at least 1; choose another --iterations"),
         (
             ["--depth-scale", "0"],
-            "depth_scale (0) must be a positive number; choose another --depth-scale",
+            "depth_scale (0) must be above 0 and finite; choose another --depth-scale",
         ),
         (
             ["--max-flow", "nan"],
-            "max_flow (nan) must be a positive number; choose another --max-flow",
+            "max_flow (nan) must be above 0 and finite; choose another --max-flow",
         ),
         (
             ["--weights", "/nowhere"],

@@ -256,7 +256,7 @@ def test_launchers_start_the_commands_as_a_module(
 def test_the_device_is_the_first_of_its_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promotion.cli._train.resolve_device", torch.device)
+    monkeypatch.setattr("tokenseek_common.cli._device.resolve_device", torch.device)
     assert main(["train", "--config", write(tmp_path), "--device", "cuda:1"]) == 2
     assert capsys.readouterr().err == (
         "error: device (cuda:1) must be the first of its kind; choose --device cuda and set "

@@ -228,7 +228,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             ["a.flo", "--max-flow", "-1"],
-            "max_flow (-1) must be a positive number; choose another --max-flow",
+            "max_flow (-1) must be above 0 and finite; choose another --max-flow",
         ),
     ],
 )

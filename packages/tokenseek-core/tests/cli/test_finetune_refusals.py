@@ -56,8 +56,8 @@ def refused(
             "alpha, beta (0.0, 0.0) must be at least 0 and not both 0; "
             "only their quotient changes which tokens are kept",
         ),
-        (("--lr", "0"), "lr (0.0) must be above 0; choose another --lr"),
-        (("--epochs", "nan"), "epochs (nan) must be above 0; choose another --epochs"),
+        (("--lr", "0"), "lr (0) must be above 0 and finite; choose another --lr"),
+        (("--epochs", "nan"), "epochs (nan) must be above 0 and finite; choose another --epochs"),
         (("--max-steps", "0"), "max_steps (0) must be at least 1; choose another --max-steps"),
         (("--batch-size", "0"), "batch_size (0) must be at least 1; choose another --batch-size"),
         (("--accumulate", "0"), "accumulate (0) must be at least 1; choose another --accumulate"),
@@ -221,7 +221,7 @@ def test_a_device_that_would_not_do_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     resolved = torch.device(device)
-    monkeypatch.setattr("tokenseek_core.training._finetune.resolve_device", lambda name: resolved)
+    monkeypatch.setattr("tokenseek_common.cli._device.resolve_device", lambda name: resolved)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert refused(capsys, model, records, output, *option) == expected
 

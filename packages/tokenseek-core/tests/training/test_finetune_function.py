@@ -38,7 +38,9 @@ def test_a_model_is_fine_tuned_from_python_in_silence(
 def test_what_cannot_be_used_is_refused_by_the_settings_or_the_function(
     settings: FinetuneSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"epochs \(0\) must be above 0; choose another --epochs"):
+    with pytest.raises(
+        InputError, match=r"epochs \(0\) must be above 0 and finite; choose another --epochs"
+    ):
         FinetuneSettings(model=settings.model, data=settings.data, epochs=0)
     with pytest.raises(InputError, match=r"output \(None\) must be given with --resume"):
         finetune(settings, resume=True)

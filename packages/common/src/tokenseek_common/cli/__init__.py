@@ -8,8 +8,9 @@ except ImportError as error:
         f'tokenseek_common.cli needs {error.name}: pip install "tokenseek-common[cli]"'
     ) from error
 
+from tokenseek_common.cli._checks import check_counts, check_positive, check_shares
 from tokenseek_common.cli._console import Console
-from tokenseek_common.cli._device import DtypeName, resolve_device, resolve_dtype
+from tokenseek_common.cli._device import DtypeName, first_device, resolve_device, resolve_dtype
 from tokenseek_common.cli._folders import check_folder, fresh_folder
 from tokenseek_common.cli._options import CommonOptions, RunSettings
 from tokenseek_common.cli._progress import Progress
@@ -22,7 +23,11 @@ __all__ = [
     "DtypeName",
     "Progress",
     "RunSettings",
+    "check_counts",
     "check_folder",
+    "check_positive",
+    "check_shares",
+    "first_device",
     "fresh_folder",
     "resolve_device",
     "resolve_dtype",

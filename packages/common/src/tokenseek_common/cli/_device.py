@@ -51,6 +51,31 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def first_device(device: str) -> torch.device:
+    """The device that an option names, where a Trainer takes the first of its kind alone.
+
+    Args:
+        device: As of `resolve_device`.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: It is none of this machine, or not the first of its kind.
+
+    Example:
+        >>> first_device("cpu")
+        device(type='cpu')
+    """
+    resolved = resolve_device(device)
+    if resolved.index:
+        raise InputError(
+            f"device ({resolved}) must be the first of its kind; choose --device {resolved.type} "
+            f"and set CUDA_VISIBLE_DEVICES={resolved.index}"
+        )
+    return resolved
+
+
 def resolve_dtype(dtype: DtypeName, device: torch.device) -> torch.dtype:
     """The floating-point type that an option names.
 

@@ -1,7 +1,9 @@
-"""Around the Trainer of transformers: its settings, checkpoints that are whole, SIGTERM."""
+"""Around the Trainer of transformers: its settings, checkpoints that are whole, SIGTERM.
 
-from tokenseek_common.training._arguments import trainer_arguments
-from tokenseek_common.training._checkpoints import Standing, set_aside, standing_of
-from tokenseek_common.training._signals import sigterm_restored
+The names stand in the stub beside this file; each is loaded when it is first used, and
+transformers with those that are built on it alone.
+"""
 
-__all__ = ["Standing", "set_aside", "sigterm_restored", "standing_of", "trainer_arguments"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

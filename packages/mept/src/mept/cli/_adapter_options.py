@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from mept.cli._options import check_counts, flat
+from mept.cli._options import flat
 from mept.cli._train_options import RANDOM
 from mept.training._classification import outputs_of
 from mept.training._forms import Form
@@ -17,7 +17,7 @@ from mept.training._models import load_base
 from mept.training._prompts import load_adapter
 from mept.training._saved import BASE, SavedAdapter
 from mept.training._sources import OwnTask, TaskSource, find_sources
-from tokenseek_common.cli import CommonOptions, Console, resolve_dtype
+from tokenseek_common.cli import CommonOptions, Console, check_counts, resolve_dtype
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from typing import Annotated
 import tyro
 
 from mept.cli._adapter_options import AdapterOptions
-from mept.cli._options import first_device
 from mept.training._quiet import libraries_quiet
 from mept.training._saved import read_adapter, write_json
 from mept.training._scores import score_samples
 from mept.training._sources import load_scored
-from tokenseek_common.cli import Console, check_folder, fresh_folder
+from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mept.cli._adapter_options import AdapterOptions
-from mept.cli._options import first_device
 from mept.inspect import (
     RoutingReport,
     draw_load,
@@ -22,7 +21,7 @@ from mept.training._quiet import libraries_quiet
 from mept.training._recorded import record_samples
 from mept.training._saved import read_adapter, write_json
 from mept.training._sources import load_scored
-from tokenseek_common.cli import Console, check_folder, fresh_folder
+from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder
 from tokenseek_common.data import TaskSample
 
 PICTURES = {"load.png": draw_load, "paths.png": draw_paths, "pca.png": draw_projection}

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mept._config import Init, MeptConfig
-from mept.cli._options import check_counts, check_positive, check_shares
 from mept.training._fit import Schedule
 from mept.training._forms import FormName
 from mept.training._model_places import MINILM, has_minilm
 from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions
+from tokenseek_common.cli import CommonOptions, check_counts, check_positive, check_shares
 
 RANDOM = "random-bert"
 """A tiny model of random weights, made at run time."""
@@ -121,9 +120,7 @@ class TrainOptions(CommonOptions):
         super().__post_init__()
         names = ("steps", "batch_size", "max_length", "limit", "evaluate_every")
         check_counts({name: getattr(self, name) for name in names})
-        check_positive({"epochs": self.epochs})
-        if self.learning_rate is not None:
-            check_positive({"learning_rate": self.learning_rate})
+        check_positive({"epochs": self.epochs, "learning_rate": self.learning_rate})
         check_shares({"dev_size": self.dev_size, "test_size": self.test_size})
         if not 1 <= self.temperature < math.inf:
             raise InputError(

@@ -14,7 +14,7 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 from transformers import PrinterCallback
 
 from mept.training._forms import Form, Questions, Row
-from mept.training._trainer import FOLDER, ScoringTrainer, Watch, training_arguments
+from mept.training._trainer import FOLDER, ScoreWatch, ScoringTrainer, training_arguments
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import TaskSample, mix_samples
@@ -130,7 +130,7 @@ def fit(
             eval_dataset=dev.samples,
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout
-        trainer.add_callback(Watch(trainer, console, stack))
+        trainer.add_callback(ScoreWatch(trainer, console, stack))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     if state.global_step < state.max_steps:

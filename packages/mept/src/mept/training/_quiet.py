@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transformers.utils import logging as transformers_logging
-
 from tokenseek_common.cli import Console
+from tokenseek_common.training import transformers_quiet
 
 
 @contextmanager
@@ -18,19 +17,10 @@ def libraries_quiet(console: Console | None = None) -> Iterator[None]:
     Args:
         console: Where warnings are told, as notes; without it, by Python with file and line.
     """
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by an old name.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            if console is not None:
-                tell = console.note
-                warnings.showwarning = lambda message, *_, **__: tell(str(message))
-            yield
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-        transformers_logging.set_verbosity(verbosity)
+    with transformers_quiet(), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by an old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        if console is not None:
+            tell = console.note
+            warnings.showwarning = lambda message, *_, **__: tell(str(message))
+        yield

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from transformers import (
-    Trainer,
-    TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
@@ -19,52 +16,27 @@ from transformers import (
 
 from mept.training._forms import Form, Questions
 from mept.training._scores import mean_score
-from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import score_predictions
-from tokenseek_common.training import trainer_arguments
+from tokenseek_common.training import FiniteTrainer, Watch, trainer_arguments
 
 FOLDER = "checkpoints"
 """Where checkpoints lie in the folder of a run."""
 
 
-class ScoringTrainer(Trainer):
+class ScoringTrainer(FiniteTrainer):
     """A Trainer whose evaluation is the official score of the dev samples.
 
     Args:
         form: How the model is asked.
         dev: What it is asked.
         settings: Arguments of the Trainer.
-
-    Attributes:
-        step_loss: Loss of the last batch.
     """
 
     def __init__(self, *, form: Form, dev: Questions, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(remedy="lower --learning-rate or look at the samples", **settings)
         self.form = form
         self.dev = dev
-        self.step_loss = 0.0
-
-    def training_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor | Any],
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor:
-        """Run one batch forward and backward.
-
-        Raises:
-            RunError: Its loss is not finite; the weights are as they were before the step.
-        """
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self.step_loss = float(loss)
-        if not math.isfinite(self.step_loss):
-            raise RunError(
-                f"loss ({self.step_loss}) must be finite, but is not at step "
-                f"{self.state.global_step + 1}; lower --learning-rate or look at the samples"
-            )
-        return loss
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -84,8 +56,8 @@ class ScoringTrainer(Trainer):
         return scores
 
 
-class Watch(TrainerCallback):
-    """Tell how far the steps are, and see that the last one is scored and saved.
+class ScoreWatch(Watch):
+    """Tell the dev score too, and see that the last step is scored and saved.
 
     Args:
         trainer: The Trainer that it is added to.
@@ -94,20 +66,8 @@ class Watch(TrainerCallback):
     """
 
     def __init__(self, trainer: ScoringTrainer, console: Console, stack: ExitStack) -> None:
-        self.trainer = trainer
-        self.console = console
-        self.stack = stack
+        super().__init__(trainer, console, stack)
         self.dev_score = math.nan
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the progress, at the step where a resumed run goes on."""
-        self.progress = self.stack.enter_context(
-            self.console.progress("training", total=state.max_steps)
-        )
-        if state.global_step:
-            self.progress.advance(state.global_step)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -119,12 +79,13 @@ class Watch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tell, and ask for the last score, which some versions of the Trainer leave out."""
-        figures = {"loss": self.trainer.step_loss}
-        if not math.isnan(self.dev_score):
-            figures["dev"] = self.dev_score
-        self.progress.advance(1, **figures)
+        super().on_step_end(args, state, control, **kwargs)
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
+
+    def figures(self) -> dict[str, float]:
+        """The dev score, once there is one."""
+        return {} if math.isnan(self.dev_score) else {"dev": self.dev_score}
 
 
 def training_arguments(

@@ -19,7 +19,7 @@ from promotion.metrics import Alignment, Crop
 from promotion.metrics._protocol import DepthProtocol
 from promotion.scenes import SceneConfig
 from tokenseek_common import InputError
-from tokenseek_common.cli import Console, check_folder, fresh_folder
+from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder
 
 ALIGNMENTS = {
     "raw": Alignment.RAW,
@@ -68,10 +68,7 @@ class Eval(ModelOptions):
                 f"dataset ({self.dataset}) and scenes ({self.scenes}) must not both be given or "
                 "both be absent; choose --dataset FOLDER or --scenes N"
             )
-        for name in ("scenes", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} ({value}) must be at least 1; choose another --{name}")
+        check_counts({"scenes": self.scenes, "limit": self.limit})
         self._protocol()
 
     def _protocol(self) -> DepthProtocol:

@@ -18,10 +18,9 @@ from promotion.cli._animation import animate, every
 from promotion.cli._infer_frames import steps_of
 from promotion.cli._infer_pictures import pictures_of
 from promotion.cli._model_options import ModelOptions
-from promotion.cli._positive import check_positive
 from promotion.io import write_depth, write_flow
 from promotion.viz import flow_picture, save_picture
-from tokenseek_common.cli import Console, check_folder, fresh_folder
+from tokenseek_common.cli import Console, check_folder, check_positive, fresh_folder
 
 FLOW_SUFFIX = {"flo": ".flo", "kitti": ".png", "npz": ".npz"}
 

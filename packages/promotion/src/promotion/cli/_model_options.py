@@ -10,8 +10,7 @@ import torch
 from promotion._model import ProMotion
 from promotion._motion import Motion
 from promotion._pictures import Picture
-from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions, resolve_device, resolve_dtype
+from tokenseek_common.cli import CommonOptions, check_counts, resolve_device, resolve_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +29,7 @@ class ModelOptions(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations is not None and self.iterations < 1:
-            raise InputError(
-                f"iterations ({self.iterations}) must be at least 1; choose another --iterations"
-            )
+        check_counts({"iterations": self.iterations})
 
     def load(self) -> ProMotion:
         """The model, where it is to compute."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from promotion.io import write_depth, write_flow, write_image
 from promotion.scenes import Scene, SceneConfig, render_scene
-from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions, Console, fresh_folder
+from tokenseek_common.cli import CommonOptions, Console, check_counts, fresh_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,7 @@ class Synth(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count < 1:
-            raise InputError(f"count ({self.count}) must be at least 1; choose another --count")
+        check_counts({"count": self.count})
 
     def run(self, console: Console) -> None:
         """Render and write, scene by scene."""

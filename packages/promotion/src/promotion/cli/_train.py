@@ -19,7 +19,7 @@ from promotion.training._log import check_tensorboard, read_log
 from promotion.training._processes import start_processes
 from promotion.training._start import start_model
 from tokenseek_common import InputError, RunError
-from tokenseek_common.cli import CommonOptions, Console, DtypeName, resolve_device
+from tokenseek_common.cli import CommonOptions, Console, DtypeName, first_device
 
 T = TypeVar("T")
 
@@ -61,12 +61,7 @@ class Train(CommonOptions):
 
     def run(self, console: Console) -> None:
         """Train, on all processes; the main one tells."""
-        device = resolve_device(self.device)
-        if device.index:
-            raise InputError(
-                f"device ({device}) must be the first of its kind; choose --device {device.type} "
-                f"and set CUDA_VISIBLE_DEVICES={device.index}"
-            )
+        device = first_device(self.device)
         state = PartialState(cpu=device.type == "cpu")
         with told_once(state):
             accelerator = start_processes()

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from promotion.cli._animation import animate, every
 from promotion.cli._natural import listed
-from promotion.cli._positive import check_positive
 from promotion.cli._viz_maps import SUFFIXES, Kind, error_of, read_map
 from promotion.viz import error_picture, save_picture
 from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_common.cli import CommonOptions, Console, check_folder, check_positive, fresh_folder
 
 
 @dataclass(frozen=True)

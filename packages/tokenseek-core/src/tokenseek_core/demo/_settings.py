@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -50,8 +50,7 @@ class DemoSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise InputError(f"steps ({self.steps}) must be at least 1; choose another --steps")
+        check_counts({"steps": self.steps})
         config = self.config
         if config.dense_above is not None and config.ratio >= config.dense_above:
             raise InputError(

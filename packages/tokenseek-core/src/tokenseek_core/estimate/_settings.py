@@ -7,8 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -68,14 +67,8 @@ class EstimateSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length", "batch_size", "lora_rank"):
-            value = getattr(self, name)
-            least = 2 if name == "length" else 1
-            if value < least:
-                raise InputError(
-                    f"{name} ({value}) must be at least {least}; "
-                    f"choose another --{name.replace('_', '-')}"
-                )
+        check_counts({"length": self.length}, least=2)
+        check_counts({"batch_size": self.batch_size, "lora_rank": self.lora_rank})
         if self.device_memory is not None:
             parse_memory(self.device_memory)
         _ = self.config

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokenseek_common import InputError
-from tokenseek_common.cli import RunSettings
+from tokenseek_common.cli import RunSettings, check_counts
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -52,14 +51,8 @@ class ProfileSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length", "batch_size", "repeats"):
-            value = getattr(self, name)
-            least = 2 if name == "length" else 1
-            if value < least:
-                raise InputError(
-                    f"{name} ({value}) must be at least {least}; "
-                    f"choose another --{name.replace('_', '-')}"
-                )
+        check_counts({"length": self.length}, least=2)
+        check_counts({"batch_size": self.batch_size, "repeats": self.repeats})
         _ = self.config
 
     @property

@@ -13,12 +13,12 @@ from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import (
     Console,
     check_folder,
+    first_device,
     fresh_folder,
-    resolve_device,
     resolve_dtype,
 )
 from tokenseek_common.data import Record, encode_records, load_records
-from tokenseek_common.training import Standing, set_aside, sigterm_restored
+from tokenseek_common.training import Standing, Watch, set_aside, sigterm_restored
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
@@ -30,7 +30,7 @@ from tokenseek_core.training._resuming import check_resumable
 from tokenseek_core.training._run_record import check_examples, check_options, write_record
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task
-from tokenseek_core.training._trainer import FiniteTrainer, Watch, training_arguments
+from tokenseek_core.training._trainer import Clock, CountingTrainer, training_arguments
 
 
 def finetune(
@@ -100,12 +100,7 @@ def _check_output(
 
 def _check_device(settings: FinetuneSettings) -> torch.device:
     """Refuse a device that the Trainer would not train on."""
-    device = resolve_device(settings.device)
-    if device.index:
-        raise InputError(
-            f"device ({device}) must be the first of its kind; choose --device {device.type} "
-            f"and set CUDA_VISIBLE_DEVICES={device.index}"
-        )
+    device = first_device(settings.device)
     if settings.bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise InputError("bf16 (True) must be something that the device has; leave it out")
     return device
@@ -186,6 +181,7 @@ def _train(
         stack.enter_context(sigterm_restored())
         resumed = standing is not None
         trainer = _trainer(settings, task, handle, folder, device, resumed=resumed)
+        trainer.add_callback(Clock(trainer.tally))
         trainer.add_callback(Watch(trainer, console, stack))
         if handle is not None:
             trainer.add_callback(TokenSeekCallback(handle, trainer))
@@ -222,7 +218,7 @@ def _trainer(
     device: torch.device,
     *,
     resumed: bool,
-) -> FiniteTrainer:
+) -> CountingTrainer:
     """Set the Trainer up."""
     arguments = training_arguments(
         folder,
@@ -241,7 +237,7 @@ def _trainer(
         gradient_accumulation_steps=settings.accumulate,
         bf16=settings.bf16,
     )
-    trainer = FiniteTrainer(
+    trainer = CountingTrainer(
         handle=handle,
         model=task.model,
         args=arguments,

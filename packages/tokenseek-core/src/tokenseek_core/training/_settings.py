@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts, check_positive
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -91,17 +90,10 @@ class FinetuneSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_steps", "batch_size", "accumulate", "max_length", "save_steps"):
-            value = getattr(self, name)
-            least = 2 if name == "max_length" else 1
-            if value is not None and value < least:
-                raise InputError(
-                    f"{name} ({value}) must be at least {least}; "
-                    f"choose another --{name.replace('_', '-')}"
-                )
-        for name, rate in (("lr", self.learning_rate), ("epochs", self.epochs)):
-            if not 0 < rate < math.inf:
-                raise InputError(f"{name} ({rate}) must be above 0; choose another --{name}")
+        names = ("max_steps", "batch_size", "accumulate", "save_steps")
+        check_counts({name: getattr(self, name) for name in names})
+        check_counts({"max_length": self.max_length}, least=2)
+        check_positive({"lr": self.lr, "epochs": self.epochs})
         if self.dtype == "float16":
             raise InputError(
                 "dtype (float16) must be one whose gradients do not vanish; "

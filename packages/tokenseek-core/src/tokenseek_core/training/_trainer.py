@@ -1,11 +1,9 @@
-"""The Hugging Face Trainer, stopped before a step that is not finite could reach the weights."""
+"""The Hugging Face Trainer, which counts and times what its steps go through."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 
-from tokenseek_common import RunError
-from tokenseek_common.cli import Console
 from tokenseek_common.data import IGNORE_INDEX
-from tokenseek_common.training import standing_of, trainer_arguments
+from tokenseek_common.training import FiniteTrainer, trainer_arguments
 from tokenseek_core._apply import TokenSeekHandle
 
 
@@ -71,8 +66,8 @@ class Tally:
         return self.supervised / max(self.kept, 1)
 
 
-class FiniteTrainer(Trainer):
-    """A Trainer that looks at the true loss of every step, which its own logs smooth over.
+class CountingTrainer(FiniteTrainer):
+    """A Trainer that counts what its steps go through.
 
     Args:
         handle: TokenSeek on the model; None where it trains densely.
@@ -80,14 +75,12 @@ class FiniteTrainer(Trainer):
 
     Attributes:
         tally: What its steps went through.
-        step_loss: Loss of the current optimizer step, as far as it has come.
     """
 
     def __init__(self, *, handle: TokenSeekHandle | None, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(remedy="lower --lr or look at the data", **settings)
         self.handle = handle
         self.tally = Tally()
-        self.step_loss = 0.0
 
     def training_step(
         self,
@@ -95,76 +88,38 @@ class FiniteTrainer(Trainer):
         inputs: dict[str, Tensor | Any],
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Run one micro-batch forward and backward.
+        """Run one micro-batch forward and backward, and count it.
 
         Raises:
             RunError: Its loss is not finite; the weights are as they were before the step.
         """
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        value = float(loss)
-        self.check_finite("loss", value)
-        self.step_loss += value
+        loss = super().training_step(model, inputs, num_items_in_batch)
         self.tally.add(inputs, self.handle)
         return loss
 
-    def check_finite(self, name: str, value: float) -> None:
-        """Stop the run where a figure of the current step is not finite."""
-        if math.isfinite(value):
-            return
-        healthy = standing_of(Path(str(self.args.output_dir))).checkpoint
-        kept = f"{healthy} is healthy" if healthy else "no checkpoint was saved before"
-        raise RunError(
-            f"{name} ({value}) must be finite, but is not at step {self.state.global_step + 1}; "
-            f"lower --lr or look at the data ({kept})"
-        )
 
-
-class Watch(TrainerCallback):
-    """Follow the steps: time them, tell how far they are, stop at gradients that are not finite.
+class Clock(TrainerCallback):
+    """Time the steps, without evaluation and saving.
 
     Args:
-        trainer: The Trainer that it is added to.
-        console: Where progress is told.
-        stack: Closes the progress, however the run ends.
+        tally: Where the seconds are added.
     """
 
-    def __init__(self, trainer: FiniteTrainer, console: Console, stack: ExitStack) -> None:
-        self.trainer = trainer
-        self.console = console
-        self.stack = stack
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
         self.started = 0.0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the progress, at the step where a resumed run goes on."""
-        self.progress = self.stack.enter_context(
-            self.console.progress("training", total=state.max_steps)
-        )
-        if state.global_step:
-            self.progress.advance(state.global_step)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clock."""
         self.started = time.perf_counter()
-        self.trainer.step_loss = 0.0
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Look at the gradients: a finite loss can have others."""
-        gradients = [parameter.grad for parameter in kwargs["model"].parameters()]
-        norm = nn.utils.get_total_norm([given for given in gradients if given is not None])
-        self.trainer.check_finite("gradient norm", float(norm))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop the clock, and tell."""
-        self.trainer.tally.seconds += time.perf_counter() - self.started
-        self.progress.advance(loss=self.trainer.step_loss)
+        """Stop the clock."""
+        self.tally.seconds += time.perf_counter() - self.started
 
 
 def training_arguments(
