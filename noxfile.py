@@ -99,6 +99,7 @@ PACKAGES = {
         "tokenseek_common",
         "[cli,data,plot,tuning]",
         coverage=95,
+        test_only=("accelerate", "transformers"),  # its training room serves those who have both
     ),
 }
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
