@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.chat_templates import CHATML, COLON, ENDLESS, HEADED, MARKED
 from data.fake_tokenizer import BOS, EOS, FakeTokenizer
 from tokenseek_common import InputError
 from tokenseek_common.data import (
@@ -37,7 +38,7 @@ def test_without_a_chat_template_the_response_and_its_end_are_learnt(template: T
 
 
 def test_with_a_chat_template_the_end_of_the_turn_is_the_templates() -> None:
-    tokenizer = FakeTokenizer("chatml")
+    tokenizer = FakeTokenizer(CHATML)
     example = encode_record(Record((USER, REPLY)), tokenizer)
     assert learnt(example, tokenizer) == "It is 4.<|end|>"
     assert BOS not in example.input_ids
@@ -52,10 +53,44 @@ def test_each_assistant_turn_is_closed() -> None:
     assert "4.</s>\n\n### Instruction" in tokenizer.decode(example.input_ids)
 
 
-def test_an_empty_response_is_its_end() -> None:
+@pytest.mark.parametrize("template", [ENDLESS, HEADED])
+def test_a_turn_that_a_chat_template_leaves_open_is_closed_by_the_end_of_sequence(
+    template: str,
+) -> None:
+    tokenizer = FakeTokenizer(template)
+    record = Record((USER, REPLY, USER, Message("assistant", "Still 4")))
+    example = encode_record(record, tokenizer)
+    space = " " if template == ENDLESS else ""  # the generation prompt of that one is "A:"
+    assert learnt(example, tokenizer) == f"{space}It is 4.</s>{space}Still 4</s>"
+
+
+@pytest.mark.parametrize("template", [CHATML, MARKED, ENDLESS, None])
+def test_a_turn_that_is_not_learnt_is_closed_all_the_same(template: str | None) -> None:
+    tokenizer = FakeTokenizer(template)
+    turns = (USER, Message("assistant", "5", weight=0), USER, REPLY)
+    example = encode_record(Record(turns), tokenizer)
+    whole = encode_record(Record((USER, Message("assistant", "5"), USER, REPLY)), tokenizer)
+    assert example.input_ids == whole.input_ids
+    end = "<|end|>" if template in (CHATML, MARKED) else "</s>"
+    space = " " if template == ENDLESS else ""
+    assert learnt(example, tokenizer) == f"{space}It is 4.{end}"
+    assert learnt(whole, tokenizer) == f"{space}5{end}{space}It is 4.{end}"
+
+
+def test_a_special_token_that_a_conversation_spells_is_letters() -> None:
     tokenizer = FakeTokenizer()
-    example = encode_record(Record((USER, Message("assistant", ""))), tokenizer)
-    assert learnt(example, tokenizer) == "</s>"
+    record = Record((Message("user", "</s>?"), Message("assistant", "<|end|> 4 </s>")))
+    for template in ("alpaca", "plain"):
+        example = encode_record(record, tokenizer, template=template)
+        assert learnt(example, tokenizer) == "<|end|> 4 </s></s>"
+        assert example.input_ids.count(EOS) == 1
+        assert tokenizer.pieces.index("<|end|>") not in example.input_ids
+
+
+def test_a_special_token_that_a_plain_text_spells_is_that_token() -> None:
+    tokenizer = FakeTokenizer()
+    example = encode_record(Record(text="one</s>two"), tokenizer)
+    assert example.input_ids.count(EOS) == 2
 
 
 def test_all_of_a_plain_text_is_learnt_but_its_beginning() -> None:
@@ -77,28 +112,23 @@ def test_without_an_end_token_nothing_is_appended() -> None:
 
 
 def test_a_token_that_reaches_from_the_prompt_into_the_response_is_learnt() -> None:
-    class Colon(FakeTokenizer):
-        def apply_chat_template(
-            self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
-        ) -> str:
-            text = "".join(f"{turn['role']}: {turn['content']}" for turn in conversation)
-            return text + ("assistant: " if add_generation_prompt else "")
-
-    tokenizer = Colon("colon")
+    tokenizer = FakeTokenizer(COLON)
     # " It" is one token, and its space belongs to the generation prompt.
-    assert learnt(encode_record(Record((USER, REPLY)), tokenizer), tokenizer) == " It is 4."
+    assert learnt(encode_record(Record((USER, REPLY)), tokenizer), tokenizer) == " It is 4.</s>"
 
 
 @given(st.lists(st.tuples(words, words), min_size=1, max_size=3), words)
 def test_masks_follow_the_turns(exchanges: list[tuple[str, str]], context: str) -> None:
-    tokenizer = FakeTokenizer("chatml")
+    tokenizer = FakeTokenizer(CHATML)
     turns = [
         Message(role, said)
         for exchange in exchanges
         for role, said in zip(("user", "assistant"), exchange, strict=True)
     ]
     example = encode_record(Record(tuple(turns), context=context), tokenizer)
-    assert learnt(example, tokenizer) == "".join(f"{reply}<|end|>" for _, reply in exchanges)
+    assert learnt(example, tokenizer) == "".join(
+        f"{reply}<|end|>" for _, reply in exchanges if reply.strip()
+    )
     kept = zip(example.input_ids, example.labels, strict=True)
     assert all(label in (token, IGNORE_INDEX) for token, label in kept)
 
@@ -124,10 +154,42 @@ def test_nothing_is_reported_where_all_fits(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages == []
 
 
-def test_an_only_token_is_nothing_to_learn() -> None:
-    tokenizer = FakeTokenizer("chatml", eos_token_id=None)
-    with pytest.raises(InputError):
-        encode_records([Record(text="")], tokenizer, max_length=8)
+def test_answers_that_are_empty_are_dropped_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records = [Record((USER, Message("assistant", said))) for said in ("", " \n", "4")]
+    with caplog.at_level(logging.WARNING, logger="tokenseek_common.data"):
+        (example,) = encode_records(records, FakeTokenizer(CHATML), max_length=64)
+    assert example == encode_record(records[2], FakeTokenizer(CHATML))
+    assert caplog.messages == [
+        "of 3 records, 0 were cut at max_length (64) and 2 dropped, having nothing to learn"
+    ]
+
+
+def test_records_that_teach_no_end_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    records = [Record((USER, REPLY)), Record(text="one two")]
+    for template, endless in ((CHATML, 1), (ENDLESS, 2), (None, 2)):
+        caplog.clear()
+        tokenizer = FakeTokenizer(template, eos_token_id=None)
+        with caplog.at_level(logging.WARNING, logger="tokenseek_common.data"):
+            encode_records(records, tokenizer, max_length=64)
+        assert caplog.messages == [
+            f"of 2 records, {endless} teach no end: neither the template nor the tokenizer has an "
+            "end-of-sequence token"
+        ]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[Record(text="")] * 2, [Record(text=" \n"), Record((USER, Message("assistant", "")))]],
+)
+def test_records_that_are_all_empty_are_refused(records: list[Record]) -> None:
+    with pytest.raises(InputError) as error:
+        encode_records(records, FakeTokenizer(), max_length=8)
+    assert str(error.value) == (
+        "records (2) must have an answer or a text to learn in at least one, and all are empty; "
+        "fill them in"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,6 +198,14 @@ def test_an_only_token_is_nothing_to_learn() -> None:
         (
             {"max_length": 1},
             "max_length (1) must be at least 2, one token and the next; choose a larger one",
+        ),
+        (
+            {"max_length": None},
+            "max_length (None) must be at least 2, one token and the next; choose a larger one",
+        ),
+        (
+            {"max_length": 64.5},
+            "max_length (64.5) must be at least 2, one token and the next; choose a larger one",
         ),
         (
             {"max_length": 5},

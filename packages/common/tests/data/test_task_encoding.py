@@ -45,7 +45,7 @@ def told(call: Callable[..., object], *arguments: Any, **options: Any) -> str:
 class ByteTokenizer(FakeTokenizer):
     """Each byte of UTF-8 is a token, and all bytes of a character report the whole of it."""
 
-    def _located(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+    def _located(self, text: str, split: bool) -> list[tuple[int, tuple[int, int]]]:
         return [
             (byte + 2, (place, place + 1))
             for place, character in enumerate(text)

@@ -15,8 +15,9 @@ from tokenseek_common.data._metrics import (
     normalize_answer,
 )
 from tokenseek_common.data._mixtures import mix_samples, mixture_rates
-from tokenseek_common.data._prompts import Rendering, Template, Tokenizer, render_record
+from tokenseek_common.data._prompts import Template, render_record
 from tokenseek_common.data._records import Message, Record
+from tokenseek_common.data._renderings import Rendering, Span
 from tokenseek_common.data._scores import score_predictions
 from tokenseek_common.data._sources import iter_records, load_records
 from tokenseek_common.data._splits import stratified_split, train_eval_split
@@ -41,6 +42,7 @@ from tokenseek_common.data._task_texts import (
     render_text_to_text,
 )
 from tokenseek_common.data._tasks import Task, TaskSample
+from tokenseek_common.data._tokenizers import Tokenizer
 
 __all__ = [
     "IGNORE_INDEX",
@@ -54,6 +56,7 @@ __all__ = [
     "Record",
     "Rendering",
     "Seq2SeqExample",
+    "Span",
     "Task",
     "TaskSample",
     "Template",

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._encoding import located_tokens
-from tokenseek_common.data._prompts import Tokenizer
 from tokenseek_common.data._tasks import TaskSample
+from tokenseek_common.data._tokenizers import Tokenizer
 
 
 def shortened_sample(
@@ -22,7 +22,12 @@ def shortened_sample(
     if needed <= max_length:
         return sample
     whole = "" if field is None else sample.texts[field]
-    ends = [end for _, (_, end) in located_tokens(whole, tokenizer, add_special_tokens=False)]
+    ends = [
+        end
+        for _, (_, end) in located_tokens(
+            whole, tokenizer, add_special_tokens=False, split_special_tokens=True
+        )
+    ]
     kept, cut = len(ends), sample
     while needed > max_length:
         if field is None or kept == 0:

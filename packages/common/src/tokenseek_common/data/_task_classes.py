@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from tokenseek_common.data._prompts import Tokenizer
 from tokenseek_common.data._shortening import shortened_sample
 from tokenseek_common.data._task_texts import (
     ClassificationText,
@@ -15,6 +14,7 @@ from tokenseek_common.data._task_texts import (
     render_text_to_text,
 )
 from tokenseek_common.data._tasks import TaskSample
+from tokenseek_common.data._tokenizers import Tokenizer
 
 
 @runtime_checkable  # the test run checks arguments against their annotations
@@ -27,6 +27,7 @@ class PairTokenizer(Tokenizer, Protocol):
         text_pair: str | None = None,
         *,
         add_special_tokens: bool,
+        split_special_tokens: bool,
         return_offsets_mapping: bool,
         verbose: bool,
     ) -> Mapping[str, Any]:
@@ -120,6 +121,7 @@ def _encoded(text: ClassificationText, tokenizer: PairTokenizer) -> Classificati
         text.text,
         text.text_pair,
         add_special_tokens=True,
+        split_special_tokens=True,
         return_offsets_mapping=False,
         verbose=False,
     )

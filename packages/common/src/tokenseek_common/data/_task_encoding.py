@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._encoding import encode_rendering, located_tokens
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
-from tokenseek_common.data._prompts import Rendering, Tokenizer
+from tokenseek_common.data._renderings import Rendering, Span
 from tokenseek_common.data._shortening import shortened_sample
 from tokenseek_common.data._task_texts import render_text_to_text
 from tokenseek_common.data._tasks import TaskSample
+from tokenseek_common.data._tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def encode_causal(
         asked = render_text_to_text(sample).input
         text = f"{asked} {target}"
         # The space is learnt: with some choices it is a token of its own, with others part of one.
-        return encode_rendering(Rendering(text, ((len(asked), len(text)),), False), tokenizer)
+        return encode_rendering(
+            Rendering(text, (Span(len(asked), len(text)),), ready=False, literal=True), tokenizer
+        )
 
     widest = max(sample.choices, key=lambda choice: _width(choice, tokenizer))
 
@@ -123,8 +126,13 @@ def encode_seq2seq(
 
 
 def _width(text: str, tokenizer: Tokenizer) -> int:
-    return len(located_tokens(text, tokenizer, add_special_tokens=False))
+    return len(located_tokens(text, tokenizer, add_special_tokens=False, split_special_tokens=True))
 
 
 def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
-    return [token for token, _ in located_tokens(text, tokenizer, add_special_tokens=True)]
+    return [
+        token
+        for token, _ in located_tokens(
+            text, tokenizer, add_special_tokens=True, split_special_tokens=True
+        )
+    ]
