@@ -129,7 +129,11 @@ def typecheck(session: nox.Session) -> None:
         folders = [str(package.source), str(package.tests)]
         in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join([*folders, "tests"])})
     scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
-    folders = ["tests", *(f"benchmarks/{package.module}" for package in PACKAGES.values())]
+    folders = [
+        "tests",
+        "packages/mept/tests",
+        *(f"benchmarks/{package.module}" for package in PACKAGES.values()),
+    ]
     in_workspace(session, "mypy", *scripts, env={"MYPYPATH": ":".join(folders)})
 
     # Inside the workspace uv itself ignores bounds such as tokenseek-common>=0.1,<0.2.
@@ -156,7 +160,7 @@ def tests(session: nox.Session, distribution: str) -> None:
 def integration(session: nox.Session) -> None:
     """Test what concerns several packages, or the repository itself, on all the wheels."""
     install(session, list(PACKAGES), *pins(session))
-    tests = ["pytest", "tests", "--override-ini=pythonpath=tests", *SLOWEST]
+    tests = ["pytest", "tests", "--override-ini=pythonpath=tests packages/mept/tests", *SLOWEST]
     session.run(*tests, *session.posargs, env=OFFLINE)
 
 

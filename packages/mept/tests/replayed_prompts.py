@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from reference import Prompts, causal_mask
-from tokenseek_common.rows import RowSelection, anchored
+from tokenseek_common.rows import RowRecord, RowSelection, anchored
 
 
 class Recorded(NamedTuple):
@@ -58,14 +59,11 @@ class TwoPasses:
     def logits(self, keep: Tensor) -> Tensor:
         """The logits of the tokens of a selection, [b, k, v], from pass two."""
         global current
-        p, (b, n) = self.prompts["0.experts"].shape[1], keep.shape
+        p, b = self.prompts["0.experts"].shape[1], len(keep)
         positions = torch.cat(
             [torch.arange(p).expand(b, -1), self.batch["position_ids"] + p], dim=1
         )
-        real = F.pad(self.batch["attention_mask"].bool(), (p, 0), value=True)
-        mask = causal_mask(p + n, None).expand(b, -1, -1, -1)
-        mask = mask.masked_fill(~real[:, None, None], -torch.inf)
-
+        mask = self.mask(p)
         before, current = self.model.config._attn_implementation, self
         self.model.set_attn_implementation("replayed_prompts")
         with torch.no_grad():
@@ -75,6 +73,12 @@ class TwoPasses:
         found = self.run(self.rows.rows(positions), self.rows.rows(mask[:, 0])[:, None])
         self.model.set_attn_implementation(before)
         return found
+
+    def mask(self, p: int) -> Tensor:
+        """What prompt rows and tokens may look at, [b, 1, p + n, p + n]."""
+        real = F.pad(self.batch["attention_mask"].bool(), (p, 0), value=True)
+        mask = causal_mask(real.shape[1], None).expand(len(real), -1, -1, -1)
+        return mask.masked_fill(~real[:, None, None], -torch.inf)
 
     def run(self, positions: Tensor, mask: Tensor) -> Tensor:
         """Run tokens through the blocks, behind the rows that each layer makes of them."""
@@ -120,6 +124,40 @@ class TwoPasses:
         return self.rows.merged(recorded, states.transpose(1, 2)).transpose(1, 2)
 
 
+class OwnPasses(TwoPasses):
+    """The same, by the package's own hooks and layers on a model with prompts.
+
+    Args:
+        model: The model with prompts.
+        batch: Tokens, positions, labels and the mask of padding, [b, n].
+        scope: What routers may look at, [b, n].
+    """
+
+    def __init__(self, model: Any, batch: dict[str, Tensor], scope: Tensor) -> None:
+        super().__init__(model, {}, batch, scope)
+
+    def logits(self, keep: Tensor) -> Tensor:
+        """The logits of the tokens of a selection, [b, k, v], from pass two."""
+        global current
+        base, record = self.model.get_base_model(), RowRecord()
+        before, current = base.config._attn_implementation, self
+        base.set_attn_implementation("replayed_prompts")
+        given = {name: value for name, value in self.batch.items() if name != "attention_mask"}
+        padding = self.batch["attention_mask"]
+        with torch.no_grad():
+            base(**given, attention_mask=padding, routing_mask=self.scope, row_pass=record)
+
+        tokens = RowSelection.of(keep)
+        p = record.prepended
+        self.rows = replace(tokens, routing=record.routing).with_prepended(p)
+        self.replaying = True
+        given = {name: tokens.rows(value) for name, value in given.items()}
+        mask = self.rows.rows(self.mask(p)[:, 0])[:, None]
+        found: Tensor = base(**given, attention_mask=mask, row_pass=self.rows).logits
+        base.set_attn_implementation(before)
+        return found
+
+
 current: TwoPasses | None = None
 
 
@@ -142,3 +180,5 @@ def merging_attention(
 
 
 ALL_ATTENTION_FUNCTIONS.register("replayed_prompts", merging_attention)
+# The eager mask is always written out, as an additive one.
+ALL_MASK_ATTENTION_FUNCTIONS.register("replayed_prompts", ALL_MASK_ATTENTION_FUNCTIONS["eager"])

@@ -94,26 +94,56 @@ def token_logits(
     model: Any, prompts: Prompts, ids: Tensor, seen: list[int], keep: Tensor, choose: Choose
 ) -> Tensor:
     """The logits of every token of one input, [n, v]; without prompts, those of the plain model."""
+    blocks = range(model.config.num_hidden_layers)
+    rows = run_blocks(model, prompts, embed(model, ids), blocks, seen, keep, choose)
+    return head(model, rows[-len(ids) :])
+
+
+def embed(model: Any, ids: Tensor) -> Tensor:
+    """What the first block is given of the tokens."""
+    body = model.base_model
+    if model.config.model_type == "gpt2":
+        learned: Tensor = body.wte(ids) + body.wpe(torch.arange(len(ids)))
+        return learned
+    rotated: Tensor = body.embed_tokens(ids)
+    return rotated
+
+
+def run_blocks(
+    model: Any,
+    prompts: Prompts,
+    rows: Tensor,
+    layers: range,
+    seen: list[int],
+    keep: Tensor,
+    choose: Choose,
+) -> Tensor:
+    """Run some blocks on the rows in front of them; the tokens alone, [n, d], to [p + n, d]."""
     gpt2, body = model.config.model_type == "gpt2", model.base_model
-    rows = prompts["0.experts"].shape[1] if prompts else 0
-    mask = causal_mask(rows + len(ids), None)
-    positions = torch.arange(rows + len(ids))[None]
-    tokens = body.wte(ids) + body.wpe(torch.arange(len(ids))) if gpt2 else body.embed_tokens(ids)
-    carried = tokens[:0]
-    with stopping(model, kept_rows(keep, rows)):
-        for layer, block in enumerate(body.h if gpt2 else body.layers):
+    count = prompts["0.experts"].shape[1] if prompts else 0
+    mask = causal_mask(count + len(keep), None)
+    positions = torch.arange(count + len(keep))[None]
+    with stopping(model, kept_rows(keep, count)):
+        for layer in layers:
+            carried, tokens = rows[: -len(keep)], rows[-len(keep) :]
             if f"{layer}.router" in prompts:
                 carried = mixed(tokens, prompts, layer, seen, keep, choose)
             x = torch.cat([carried, tokens])[None]
             if gpt2:
-                x = block(x, None, mask)
+                rows = body.h[layer](x, None, mask)[0]
             else:
                 angles = body.rotary_emb(x, positions)
-                x = block(
+                rows = body.layers[layer](
                     x, attention_mask=mask, position_embeddings=angles, position_ids=positions
-                )
-            carried, tokens = x[0, :rows], x[0, rows:]
-    logits: Tensor = model.lm_head((body.ln_f if gpt2 else body.norm)(tokens))
+                )[0]
+    return rows
+
+
+def head(model: Any, tokens: Tensor) -> Tensor:
+    """The logits of the last states of some tokens."""
+    body = model.base_model
+    norm = body.ln_f if model.config.model_type == "gpt2" else body.norm
+    logits: Tensor = model.lm_head(norm(tokens))
     return logits
 
 
@@ -161,6 +191,46 @@ def sought_loss(
         losses.append(count * mean_of_kept(logits, targets, kept))
         counts.append(count)
     return torch.stack(losses).sum() / torch.stack(counts).sum()
+
+
+def injected_loss(
+    model: Any,
+    prompts: Prompts,
+    batch: dict[str, Tensor],
+    scope: Tensor,
+    keep: Tensor,
+    k: int = 2,
+    importance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The dense loss, and what stands in for it where gradients are injected.
+
+    The last block is dense from its input z on, which gets the adjoint G. Below it, keys, values
+    and pools are stopped, and the gradient is that of sum_{t in S'} w_t <sg(G_t), z_t>, where S'
+    are the kept tokens and all prompt rows, w their importance, 1 for prompt rows.
+
+    Returns:
+        The loss, and a number whose gradient is that of the step.
+    """
+    total = (next_tokens(batch["labels"]) != -100).sum()
+    last = model.config.num_hidden_layers - 1
+    losses, stand_ins = [], []
+    for i, real in enumerate(batch["attention_mask"].bool()):
+        ids, kept = batch["input_ids"][i][real], keep[i][real]
+        seen = scope[i][real].nonzero().flatten().tolist()
+        choose = of_record(recorded_routing(model, prompts, ids, seen, k))
+
+        z = run_blocks(model, prompts, embed(model, ids), range(last), seen, kept, choose)
+        cut, every = z.detach().requires_grad_(), torch.ones_like(kept)
+        rows = run_blocks(model, prompts, cut, range(last, last + 1), seen, every, choose)
+        logits = head(model, rows[-len(ids) :])
+        loss = F.cross_entropy(logits, next_tokens(batch["labels"][i][real]), reduction="sum")
+        (adjoint,) = torch.autograd.grad(loss, cut, retain_graph=True)
+
+        weights = torch.ones(len(ids)).to(z) if importance is None else importance[i][real]
+        weights = F.pad(kept * weights, (len(z) - len(ids), 0), value=1)
+        losses.append(loss / total)
+        stand_ins.append((loss + (weights[:, None] * adjoint * z).sum()) / total)
+    return torch.stack(losses).sum(), torch.stack(stand_ins).sum()
 
 
 def of_record(routing: Routing) -> Choose:

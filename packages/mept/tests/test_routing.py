@@ -47,7 +47,9 @@ def with_logits(logits: Tensor, k: int) -> Routing:
     probabilities = logits.softmax(-1)
     chosen = probabilities.topk(k).indices
     rows, pooled = torch.zeros(len(logits), 1, D), torch.zeros(len(logits), D)
-    return Routing(rows, logits, probabilities, chosen, probabilities, pooled)
+    return Routing(
+        rows, logits, probabilities, chosen, probabilities, pooled, torch.ones_like(logits)
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -143,6 +145,30 @@ def test_without_noise_two_calls_agree() -> None:
     given = material()
     first, second = route(**given, top_k=1), route(**given, top_k=1)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("draws", [{"noise": 1.0}, {"noise": 0.5, "gumbel": True}], ids=str)
+def test_what_was_recorded_is_repeated_from_some_tokens_with_their_gradient_alone(
+    draws: dict[str, Any],
+) -> None:
+    given = material()
+    settings: dict[str, Any] = {"top_k": 2, **draws}
+    first = route(**given, **settings).detached()
+    every, divisor = given["mask"], given["mask"].sum(1, keepdim=True).clamp(min=1)
+    given["mask"] = every & (torch.arange(5) % 2 == 0)
+    given["hidden_states"].requires_grad_()
+    before = torch.get_rng_state()
+    again = route(**given, **settings, divisor=divisor, recorded=first)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name in ("prompts", "probabilities", "chosen", "gates", "pooled"):
+        torch.testing.assert_close(getattr(again, name), getattr(first, name))
+
+    weights = torch.randn_like(first.pooled)
+    (found,) = torch.autograd.grad((again.pooled * weights).sum(), given["hidden_states"])
+    whole = route(**given | {"mask": every}, **settings).pooled
+    (expected,) = torch.autograd.grad((whole * weights).sum(), given["hidden_states"])
+    expected = torch.where(given["mask"][..., None], expected, 0)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])

@@ -1,4 +1,4 @@
-"""The gradient that TokenSeek and prompts have together, before any package computes it."""
+"""The gradient that TokenSeek and prompts have together, and this package's half of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 import slow_sought_prompts
 from compared import assert_same, leaves
 from reference import causal_mask
-from replayed_prompts import TwoPasses
+from replayed_prompts import OwnPasses, TwoPasses
 from slow_sought_prompts import kept_rows, mean_of_kept, next_tokens, pooled, sought_loss
 from tiny import prompts_of, tiny_batch, tiny_model, tuned
 from tokenseek_common.rows import RowSelection
@@ -169,6 +169,33 @@ def test_a_pass_over_the_kept_rows_alone_gives_it(family: str, padding: str) -> 
     case = Case(family, padding)
     loss, gradients = case.slow(case.keep)
     found = case.replayed(case.keep)
+    assert found[0] == pytest.approx(loss, rel=BOUND)
+    assert_same(found[1], gradients, BOUND)
+
+
+@paddings
+@pytest.mark.parametrize("settings", [{}, {"layers": [0, 2]}, {"top_k": 1}], ids=str)
+@families
+def test_a_model_with_prompts_gives_it_when_it_is_called_for_both_passes(
+    family: str, settings: dict[str, Any], padding: str
+) -> None:
+    case = Case(family, padding, **settings)
+    loss, gradients = case.slow(case.keep, k=settings.get("top_k", 2))
+    logits = OwnPasses(case.model, case.batch, case.scope).logits(case.keep)
+    found = taken(case.loss(logits, RowSelection.of(case.keep)), prompts_of(case.model))
+    assert found[0] == pytest.approx(loss, rel=BOUND)
+    assert_same(found[1], gradients, BOUND)
+
+
+def test_types_of_tokens_are_those_of_the_replayed_ones() -> None:
+    case = Case("gpt2")
+    case.batch["token_type_ids"] = case.batch["input_ids"] % 5
+    output = case.model(**case.batch, routing_mask=case.scope)
+    loss, gradients = taken(output.loss, prompts_of(case.model))
+    gradients = {name: gradient.clone() for name, gradient in gradients.items()}
+    case.model.zero_grad()
+    logits = OwnPasses(case.model, case.batch, case.scope).logits(case.real)
+    found = taken(case.loss(logits, RowSelection.of(case.real)), prompts_of(case.model))
     assert found[0] == pytest.approx(loss, rel=BOUND)
     assert_same(found[1], gradients, BOUND)
 

@@ -142,7 +142,7 @@ def test_a_router_does_not_see_the_answers_that_are_ranked(
     seen: list[torch.Tensor] = []
     layer = next(module for module in model.modules() if type(module).__name__ == "MeptLayer")
     layer.base_layer.register_forward_pre_hook(
-        lambda *_: seen.append(layer.current.call.routings[0].prompts)
+        lambda *_: seen.append(layer.current.call.routings[layer.name].prompts)
     )
     base.form.choose(model, base.form.questions(SAMPLES[:1]), batch_size=3)
     (prompts,) = seen

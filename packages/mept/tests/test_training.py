@@ -250,7 +250,7 @@ def test_gates_that_sum_to_one_are_those_of_the_config() -> None:
     model = tuned(tiny_model("llama"), gate_normalize="sum")
     layer = next(m for m in model.modules() if type(m).__name__ == "MeptLayer")
     layer.base_layer.register_forward_pre_hook(
-        lambda *_: routings.extend(layer.current.call.routings)
+        lambda *_: routings.extend(layer.current.call.routings.values())
     )
     model(**tiny_batch("llama"))
     torch.testing.assert_close(routings[0].gates.sum(1), torch.ones(3, dtype=torch.float64))
@@ -359,7 +359,7 @@ def test_states_that_do_not_fit_the_mask_are_not_made_to(family: str) -> None:
 
 def test_a_block_can_be_wrapped_without_peft() -> None:
     current = Current()
-    block = PromptedBlock(torch.nn.Linear(8, 8, bias=False), current)
+    block = PromptedBlock(torch.nn.Linear(8, 8, bias=False), current, "block")
     tokens = torch.randn(2, 5, 8)
     names = [block.active]
     block.add_prompts("own", MeptConfig(num_virtual_tokens=2, top_k=2), 8, Start())
@@ -368,7 +368,7 @@ def test_a_block_can_be_wrapped_without_peft() -> None:
     assert torch.equal(block(tokens), block.base_layer(tokens))  # no stack runs
 
     mask = torch.ones(2, 3, dtype=torch.bool)
-    current.prompted = Prompted(2, mask, None, None, as_tuple=False)
+    current.prompted = Prompted(2, mask, divisor=torch.full((2, 1), 3))
     parameters = (block.mept_router["own"], block.mept_experts["own"], block.mept_shared["own"])
     routing = route(tokens[:, 2:], mask, *parameters, top_k=2)
     expected = block.base_layer(torch.cat([routing.prompts, tokens[:, 2:]], dim=1))

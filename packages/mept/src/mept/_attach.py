@@ -104,8 +104,8 @@ class Attached:
 
 def router_loss(call: Call, config: MeptConfig) -> Tensor:
     """The losses of the routers, averaged over layers."""
-    balance = torch.stack([balance_loss(routing) for routing in call.routings]).mean()
-    large = torch.stack([z_loss(routing) for routing in call.routings]).mean()
+    balance = torch.stack([balance_loss(routing) for routing in call.routings.values()]).mean()
+    large = torch.stack([z_loss(routing) for routing in call.routings.values()]).mean()
     return config.aux_loss_coef * balance + config.z_loss_coef * large
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from mept._routing import Routing
+from tokenseek_common.rows import RowRecord, RowSelection
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,19 @@ class Prompted:
     """How many."""
     scope: Tensor
     """The tokens that routers may look at, bool [b, n]."""
-    divisor: int | None
-    """What pooled tokens are divided by, where it is not their number."""
-    lead: Tensor | None
+    divisor: Tensor
+    """What the sum of those tokens is divided by, [b, 1]."""
+    lead: Tensor | None = None
     """By how many columns each input was moved forward, [b], where it was."""
-    as_tuple: bool
+    as_tuple: bool = False
     """Whether the caller wants a tuple."""
+    row_pass: RowRecord | RowSelection | None = None
+    """Of a step in two passes: where the first keeps what was decided, or what the second runs."""
+
+    @property
+    def replayed(self) -> RowSelection | None:
+        """The rows of a second pass, if this is one."""
+        return self.row_pass if isinstance(self.row_pass, RowSelection) else None
 
 
 @dataclass
@@ -47,8 +55,8 @@ class Call:
     routing_mask: Tensor | None = None
     step_targets: Tensor | int | None = None
     """Targets of the whole step, where the caller makes several calls and adds their losses up."""
-    routings: list[Routing] = field(default_factory=list)
-    """Of each layer, in order, as they come."""
+    routings: dict[str, Routing] = field(default_factory=dict)
+    """Of each layer by its name, in order; of two passes, those with gradient."""
     stack_alone: bool = True
     """Whether the stack is called by itself, and the call ends with it."""
 

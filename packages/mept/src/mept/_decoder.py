@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,26 @@ from mept._families import Family
 from mept._scope import before_labels, before_position
 from mept._stack import Arguments, Stack, require_padding_mask
 from tokenseek_common import InputError
+from tokenseek_common.rows import RowRecord, RowSelection
 
 if TYPE_CHECKING:
     from mept._config import MeptConfig
 
 MARK = "_mept_prefix"
 """The attribute of a cache that says whose prompt rows it holds."""
+
+
+STACK = "stack"
+"""The name under which the stack itself keeps what the second of two passes needs."""
+
+
+class Recorded(NamedTuple):
+    """What the stack keeps of the first of two passes."""
+
+    prompted: Prompted
+    """Which rows were there."""
+    positions: Int[Tensor, "b_ p_n"]
+    """Their positions."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class DecoderStack(Stack):
     def prepare(self, stack: PreTrainedModel, arguments: Arguments) -> None:
         """Put prompt rows in front of the tokens, or count those in the cache."""
         active = self.active(stack)
+        row_pass = arguments.pop("row_pass", None)
         cache = arguments.get("past_key_values")
         length = 0 if cache is None else int(cache.get_seq_length())
         prefix = getattr(cache, MARK, None) if length else None
@@ -69,8 +84,12 @@ class DecoderStack(Stack):
         if length:
             _require_prefix(prefix, active[0], length)
             self._continue(arguments, active[1].num_virtual_tokens, length)
+        elif isinstance(row_pass, RowSelection):
+            self._replay(stack, arguments, row_pass)
         else:
             self._prefill(stack, arguments, active[1])
+            if row_pass is not None:
+                self._record(arguments, row_pass)
 
     def finish(self, stack: PreTrainedModel, prompted: Prompted, output: ModelOutput) -> None:
         """Take the prompt rows off, and mark the cache that holds them."""
@@ -97,6 +116,27 @@ class DecoderStack(Stack):
         if arguments.get("token_type_ids") is not None:
             arguments["token_type_ids"] = F.pad(arguments["token_type_ids"], (rows, 0))
         self.prompt(stack, arguments, config, embeddings, scope)
+
+    def _record(self, arguments: Arguments, record: RowRecord) -> None:
+        """Keep of the first of two passes what some rows cannot tell."""
+        prompted = self.current.prompted
+        assert prompted is not None
+        record.prepended = prompted.rows
+        record.routing[STACK] = Recorded(prompted, arguments["position_ids"])
+        self.current.prompted = replace(prompted, row_pass=record)
+
+    def _replay(
+        self, stack: PreTrainedModel, arguments: Arguments, selection: RowSelection
+    ) -> None:
+        """Put the prompt rows in front of those that the second of two passes runs."""
+        prompted, positions = cast(Recorded, selection.routing_of(STACK))
+        rows = prompted.rows
+        arguments["position_ids"] = selection.rows(positions)
+        if arguments.get("token_type_ids") is not None:
+            arguments["token_type_ids"] = F.pad(arguments["token_type_ids"], (rows, 0))
+        scope = selection.rows(F.pad(prompted.scope, (rows, 0))) & selection.active  # [b, p + k]
+        prompted = replace(prompted, scope=scope[:, rows:], row_pass=selection)
+        self.run_with(stack, arguments, self.embed(stack, arguments), prompted)
 
     def _counted(self, real: Bool[Tensor, "b n"]) -> Int[Tensor, "b n"]:
         """The positions of tokens where none are given.

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mept._current import Current
+from mept._current import Current, Prompted
 from mept._initial import Start, initial, place_of
 from mept._routing import Routing, route
+from tokenseek_common.rows import RowRecord
 
 if TYPE_CHECKING:
     from mept._config import MeptConfig
+
+
+class Decided(NamedTuple):
+    """What a layer keeps of the first of two passes, without a graph."""
+
+    routing: Routing
+    """How it routed."""
+    dropout: Float[Tensor, "b p d"] | None
+    """What its prompt rows were multiplied by, where some of their units were dropped."""
 
 
 class PromptedBlock(nn.Module):
@@ -25,10 +35,12 @@ class PromptedBlock(nn.Module):
     Args:
         block: A block of the model, which takes the rows as its first argument.
         current: The pass that runs now, shared by all blocks of a model.
+        name: What the block is called in the model.
     """
 
-    def __init__(self, block: nn.Module, current: Current) -> None:
+    def __init__(self, block: nn.Module, current: Current, name: str) -> None:
         super().__init__()
+        self.name = name
         self.base_layer = block
         self.current = current
         self.settings: dict[str, MeptConfig] = {}
@@ -68,19 +80,42 @@ class PromptedBlock(nn.Module):
         name, prompted = self.active, self.current.prompted
         if name is not None and prompted is not None:
             tokens = hidden_states[:, prompted.rows :]
-            routing = self.route(name, tokens)
-            self.current.call.routings.append(routing)
-            prompts = routing.prompts
-            if self.settings[name].prompt_dropout:
-                prompts = F.dropout(prompts, self.settings[name].prompt_dropout, self.is_noisy)
+            prompts = self.prompts(name, tokens, prompted)
             hidden_states = torch.cat([prompts.to(tokens), tokens], dim=1)  # [b, p + n, d]
         return self.base_layer(hidden_states, *args, **kwargs)
 
-    def route(self, name: str, tokens: Float[Tensor, "b n d"]) -> Routing:
+    def prompts(
+        self, name: str, tokens: Float[Tensor, "b n d"], prompted: Prompted
+    ) -> Float[Tensor, "b p d"]:
+        """Make the prompt rows of every input, and note how."""
+        selection, config = prompted.replayed, self.settings[name]
+        decided = None if selection is None else cast(Decided, selection.routing_of(self.name))
+        routing = self.route(name, tokens, prompted, None if decided is None else decided.routing)
+        if decided is None:
+            dropout = self.dropout_like(routing.prompts, config.prompt_dropout)
+            decided = Decided(routing.detached(), dropout)
+        if isinstance(prompted.row_pass, RowRecord):
+            prompted.row_pass.routing[self.name] = decided
+        if selection is None or torch.is_grad_enabled():
+            # The graph of a pass that another replays must not outlive it, unless for its losses.
+            losses = config.aux_loss_coef or config.z_loss_coef
+            kept = routing if losses or prompted.row_pass is None else decided.routing
+            self.current.call.routings[self.name] = kept
+        return routing.prompts if decided.dropout is None else routing.prompts * decided.dropout
+
+    def dropout_like(self, prompts: Float[Tensor, "b p d"], p: float) -> Tensor | None:
+        """Draw what prompt rows are multiplied by, where some of their units are dropped."""
+        return F.dropout(torch.ones_like(prompts), p) if p and self.is_noisy else None
+
+    def route(
+        self,
+        name: str,
+        tokens: Float[Tensor, "b n d"],
+        prompted: Prompted,
+        recorded: Routing | None,
+    ) -> Routing:
         """Choose the prompt rows of every input by its token rows."""
-        config, prompted = self.settings[name], self.current.prompted
-        assert prompted is not None
-        router = self.mept_router[name]
+        config, router = self.settings[name], self.mept_router[name]
         return route(
             tokens.to(router.device),
             prompted.scope.to(router.device),
@@ -91,7 +126,8 @@ class PromptedBlock(nn.Module):
             noise=config.router_noise if self.is_noisy else 0.0,
             gumbel=config.gumbel and self.is_noisy,
             normalize=config.gate_normalize == "sum",
-            divisor=prompted.divisor,
+            divisor=prompted.divisor.to(router.device),
+            recorded=recorded,
         )
 
     def __getattr__(self, name: str) -> Any:

@@ -6,6 +6,7 @@ Shapes: `l` layers with prompts, `s` samples, `b` of them in a pass, `e` experts
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from mept._attach import ATTRIBUTE
+from mept._current import Call
 from mept._families import blocks_of, stack_of
 from mept._layer import PromptedBlock
 from tokenseek_common import InputError
@@ -84,11 +86,12 @@ class RoutingRecord:
         """How large each unit of the feed-forward was, averaged over the tokens in `pooled`."""
         return self._joined("activations")
 
-    def _add(self, layers: Sequence[_Decided]) -> None:
+    def _add(self, layers: Sequence[_Decided], *, again: bool = False) -> None:
         """Write down a pass.
 
         Args:
             layers: What each layer decided.
+            again: Whether it is in place of the last, a rehearsal of the same call.
 
         Raises:
             InputError: There are not as many names in `group` as rows.
@@ -101,6 +104,8 @@ class RoutingRecord:
                 f"group ({len(names)} names) must be one name, or as many as the pass has rows "
                 f"({rows}); set it before each pass"
             )
+        if again:
+            del self._passes[-1], self._groups[-rows:]
         self._passes.append(together)
         self._groups += names
 
@@ -180,6 +185,7 @@ class _Scribe:
         self.blocks = blocks
         self.layers: list[_Decided] = []  # of the pass that runs
         self.units: list[Tensor] | None = None  # of the block that runs, [b, p + n, u] in parts
+        self.call: weakref.ref[Call] | None = None  # whose pass was the last
 
     def attach(self, down: str) -> Iterator[RemovableHandle]:
         """Put the hooks on the blocks, and on the projections that lie there inside them."""
@@ -190,7 +196,8 @@ class _Scribe:
 
     def enter(self, block: PromptedBlock, args: tuple[Any, ...]) -> None:
         """Begin a block, and with the first a pass."""
-        if block.active is None or block.current.prompted is None:  # it gets no rows
+        prompted = block.current.prompted
+        if block.active is None or prompted is None or prompted.replayed:  # it gets no rows, or few
             return
         if block.active != self.record.adapter:
             raise InputError(
@@ -213,7 +220,7 @@ class _Scribe:
         prompted = block.current.prompted
         if output is None or units is None or prompted is None:  # None: the block failed
             return
-        routing = block.current.call.routings[-1]
+        routing = block.current.call.routings[block.name]
         decided = _Decided(
             routing.probabilities,
             routing.chosen,
@@ -223,7 +230,9 @@ class _Scribe:
         )
         self.layers.append(_Decided(*(tensor.detach().cpu() for tensor in decided)))
         if block is self.blocks[-1]:
-            self.record._add(self.layers)
+            call = block.current.call
+            self.record._add(self.layers, again=self.call is not None and self.call() is call)
+            self.call = weakref.ref(call)  # else it would keep the graph
 
 
 def mean_activation(

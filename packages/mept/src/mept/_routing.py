@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tokenseek_common.rows import anchored
+
 EPSILON = 1e-6
 
 
@@ -29,6 +31,12 @@ class Routing(NamedTuple):
     """The weight of each expert, zero for those that were not taken, Eq. (5)."""
     pooled: Float[Tensor, "b d"]
     """The average of its tokens that the router was shown, Eq. (2)."""
+    noise: Float[Tensor, "b e"]
+    """What the logits were multiplied by, Eq. (3); ones without noise."""
+
+    def detached(self) -> Routing:
+        """The same without its graph."""
+        return Routing._make(value.detach() for value in self)
 
 
 def route(
@@ -42,7 +50,8 @@ def route(
     noise: float = 0.0,
     gumbel: bool = False,
     normalize: bool = False,
-    divisor: int | None = None,
+    divisor: Int[Tensor, "b 1"] | int | None = None,
+    recorded: Routing | None = None,
 ) -> Routing:
     """Mix the prompt rows of every input from the experts that its own tokens ask for.
 
@@ -68,6 +77,8 @@ def route(
             straight through.
         normalize: Let the gates of an input sum to one.
         divisor: Divide by this instead of the number of tokens in the mask.
+        recorded: What was decided where all tokens were there, of which the mask shows those that
+            carry gradient: pool, noise and experts are its, whatever these tokens alone would say.
 
     Returns:
         The rows, and what led to them.
@@ -76,13 +87,14 @@ def route(
     with torch.autocast(hidden_states.device.type, enabled=False):
         router, experts = router.to(dtype), experts.to(dtype)
         pooled = pool(hidden_states.to(dtype), mask, divisor)  # [b, d]
+        pooled = pooled if recorded is None else anchored(recorded.pooled, pooled)
         logits = pooled @ router.T  # [b, e]
-        noisy = logits * (1 + noise * torch.randn_like(logits)) if noise else logits
+        factor = noise_like(logits, noise) if recorded is None else recorded.noise
+        noisy = logits * factor
         probabilities = noisy.softmax(-1)
 
-        ranked = noisy + gumbel_like(noisy) if gumbel else probabilities
-        # Stable, so that equal experts are taken in the same order on every device.
-        chosen = ranked.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        ranked = noisy + gumbel_like(noisy) if gumbel and recorded is None else probabilities
+        chosen = best(ranked, top_k) if recorded is None else recorded.chosen
         gates = probabilities * torch.zeros_like(probabilities).scatter(1, chosen, 1)
         if normalize:
             gates = gates / gates.sum(-1, keepdim=True)
@@ -90,17 +102,35 @@ def route(
         prompts = torch.einsum("be,epd->bpd", gates, experts)
         if shared is not None:
             prompts = prompts + shared.to(dtype)
-    return Routing(prompts, logits, probabilities, chosen, gates, pooled)
+    return Routing(prompts, logits, probabilities, chosen, gates, pooled, factor)
 
 
 def pool(
-    hidden_states: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"], divisor: int | None = None
+    hidden_states: Float[Tensor, "b n d"],
+    mask: Bool[Tensor, "b n"],
+    divisor: Int[Tensor, "b 1"] | int | None = None,
 ) -> Float[Tensor, "b d"]:
     """Average the token rows of each input, scaled to unit root mean square, Eq. (1) and (2)."""
     mean_square = torch.linalg.vecdot(hidden_states, hidden_states) / hidden_states.shape[-1]
     weights = mask * torch.rsqrt(mean_square + EPSILON)  # [b, n]
     total = torch.bmm(weights[:, None], hidden_states)[:, 0]  # no scaled copy of the rows
-    return total / (divisor or mask.sum(1, keepdim=True).clamp(min=1))
+    return total / (token_count(mask) if divisor is None else divisor)
+
+
+def token_count(mask: Bool[Tensor, "b n"]) -> Int[Tensor, "b 1"]:
+    """The tokens of each input that its router sees, at least one, Eq. (2)."""
+    return mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def noise_like(logits: Float[Tensor, "b e"], deviation: float) -> Float[Tensor, "b e"]:
+    """Draw what logits are multiplied by, Eq. (3)."""
+    ones = torch.ones_like(logits)
+    return ones + deviation * torch.randn_like(logits) if deviation else ones
+
+
+def best(ranked: Float[Tensor, "b e"], top_k: int) -> Int[Tensor, "b k"]:
+    """Take the first experts; stable, so that equal ones are taken alike on every device."""
+    return ranked.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
 
 
 def gumbel_like(logits: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from transformers.utils.generic import ModelOutput
 from mept._current import Call, Current, Prompted
 from mept._families import Family, blocks_of
 from mept._layer import PromptedBlock
+from mept._routing import token_count
 from mept._scope import expanded
 from tokenseek_common import InputError
 
@@ -97,14 +99,23 @@ class Stack(ABC):
         self, stack: PreTrainedModel, arguments: Arguments
     ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
         """Embed the tokens, by the model's own module, and find which of them are no padding."""
-        embeddings = arguments.get("inputs_embeds")
+        embeddings = self.embed(stack, arguments)
+        return embeddings, real_tokens(arguments.get("attention_mask"), embeddings[..., 0])
+
+    def embed(self, stack: PreTrainedModel, arguments: Arguments) -> Float[Tensor, "b n d"]:
+        """Embed the tokens, by the model's own module, unless they are given so.
+
+        Raises:
+            InputError: They are no rows of inputs.
+        """
+        embeddings: Tensor | None = arguments.get("inputs_embeds")
         if embeddings is None:
             embeddings = stack.get_input_embeddings()(arguments["input_ids"])
         if embeddings.ndim != 3:
             raise InputError(
                 f"input_ids ({embeddings.ndim - 1}-D) must be 2-D, one row an input; flatten them"
             )
-        return embeddings, real_tokens(arguments.get("attention_mask"), embeddings[..., 0])
+        return embeddings
 
     def prompt(
         self,
@@ -117,17 +128,29 @@ class Stack(ABC):
     ) -> None:
         """Put empty rows in front of embeddings and mask, and note that they are there."""
         rows = config.num_virtual_tokens
-        if embeddings is not None:
-            arguments["input_ids"] = None
-            arguments["inputs_embeds"] = F.pad(embeddings, (0, 0, rows, 0))
         mask = arguments.get("attention_mask")
         if mask is not None:
             arguments["attention_mask"] = F.pad(mask, (rows, 0), value=1)
+        divisor = token_count(scope)
+        if config.legacy_pool:
+            divisor = torch.full_like(divisor, rows + scope.shape[1])
+        self.run_with(stack, arguments, embeddings, Prompted(rows, scope, divisor, lead))
+
+    def run_with(
+        self,
+        stack: PreTrainedModel,
+        arguments: Arguments,
+        embeddings: Float[Tensor, "b n d"] | None,
+        prompted: Prompted,
+    ) -> None:
+        """Put empty rows in front of embeddings, and note that they are there."""
+        if embeddings is not None:
+            arguments["input_ids"] = None
+            arguments["inputs_embeds"] = F.pad(embeddings, (0, 0, prompted.rows, 0))
         wanted = arguments.pop("return_dict", None)
         wanted = stack.config.return_dict if wanted is None else wanted
         arguments["return_dict"] = True  # names tell states from attentions
-        divisor = rows + scope.shape[1] if config.legacy_pool else None
-        self.current.prompted = Prompted(rows, scope, divisor, lead, as_tuple=not wanted)
+        self.current.prompted = replace(prompted, as_tuple=not wanted)
 
     def asked_scope(self, real: Bool[Tensor, "b n"]) -> Bool[Tensor, "b n"] | None:
         """The tokens that the caller lets routers see, if he said.

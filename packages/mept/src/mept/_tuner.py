@@ -81,7 +81,7 @@ class MeptModel(BaseTuner):
         """Wrap a block, or give one that is wrapped further prompts."""
         layer = target
         if not isinstance(layer, MeptLayer):
-            layer = MeptLayer(target, vars(self.model)[ATTRIBUTE].current)
+            layer = MeptLayer(target, vars(self.model)[ATTRIBUTE].current, current_key)
             self._replace_module(parent, target_name, layer, target)
         hidden_size = self.model.config.hidden_size
         start = self.starts.pop(current_key, Start())

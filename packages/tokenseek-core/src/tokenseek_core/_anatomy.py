@@ -76,7 +76,8 @@ class Anatomy:
         Raises:
             InputError: The model's forward makes no logits.
         """
-        with replaced(self.backbone, "forward", StandIn(hidden)):
+        # With its hooks: adapters would put rows of theirs in front of a backbone's input.
+        with replaced(self.backbone, "_call_impl", StandIn(hidden)):
             logits: Tensor | None = self.forward(inputs_embeds=hidden, use_cache=False).logits
         if logits is None:
             raise InputError(
@@ -152,6 +153,13 @@ def find_blocks(backbone: nn.Module, model: PreTrainedModel) -> nn.ModuleList:
     return outermost[0]
 
 
+def wrapped_block(block: nn.Module) -> nn.Module:
+    """The block of the model inside what an adapter of peft put around it, if one did."""
+    inner = getattr(block, "base_layer", block)
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
 @dataclass
 class FinalStates(BaseModelOutputWithPastAndCrossAttentions):
     """What a backbone gives, with every name that some head asks for."""
@@ -161,7 +169,7 @@ class FinalStates(BaseModelOutputWithPastAndCrossAttentions):
 
 @dataclass(frozen=True)
 class StandIn:
-    """Takes the place of a backbone's forward, and gives the hidden states that are there."""
+    """Takes the place of a call of a backbone, and gives the hidden states that are there."""
 
     hidden: Float[Tensor, "b m d"]
 

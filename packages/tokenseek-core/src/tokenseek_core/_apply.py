@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import Anatomy, StandIn
+from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._attention import PREFIX, register
 from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
@@ -127,8 +127,6 @@ class TokenSeekHandle:
     def _notice_dense(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Say that the backbone trains outside a TokenSeek step."""
         if self._intended or not (module.training and torch.is_grad_enabled()):
-            return
-        if isinstance(vars(module).get("forward"), StandIn):  # the head alone, in a backward pass
             return
         require_reachable(vars(self.model).get("forward"), self._forward)
         self._warn()

@@ -4,7 +4,7 @@ It is registered once per backend ("tokenseek_sdpa", "tokenseek_eager", ...), so
 to delegate. What a pass does with queries, keys and values travels as the keyword argument
 `tokenseek` through the model's own `**kwargs`. Nothing is attached to modules or threads, so
 gradient checkpointing, which captures keyword arguments, recomputes with the right state even in
-autograd's own threads.
+autograd's own threads. `row_pass`, which goes with it, is for adapters in front of the model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokenseek_common import InputError
+from tokenseek_common.rows import RowRecord, RowSelection
 
 PREFIX = "tokenseek_"
 BACKENDS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -82,6 +83,7 @@ def register(backend: str) -> str:
         value: Tensor,
         attention_mask: Tensor | None,
         tokenseek: Pass | None = None,
+        row_pass: RowRecord | RowSelection | None = None,
         **kwargs: Any,
     ) -> Attended:
         if tokenseek is None:

@@ -1,7 +1,7 @@
 """Pass one: all rows without gradient, keeping the keys and values of every attention module.
 
-Shapes: `b` batch, `s` sequence, `n_h` query heads, `n_kv` key/value heads, `d` head size,
-`h` hidden size, `e` the same or what OPT projects it to.
+Shapes: `b` batch, `s` sequence, `p` rows that an adapter put in front of it, `n_h` query heads,
+`n_kv` key/value heads, `d` head size, `h` hidden size, `e` the same or what OPT projects it to.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import Anatomy, replaced
+from tokenseek_common.rows import RowRecord, RowSelection
+from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
 from tokenseek_core._attention import (
     BEYOND_SDPA,
     OF_EACH_KEY,
@@ -29,14 +31,15 @@ from tokenseek_core._attention import (
 )
 from tokenseek_core._batch import Batch
 from tokenseek_core._context import attention_received
+from tokenseek_core._selection import Selection
 
 
 @dataclass(frozen=True)
 class RecordedLayer:
     """What one attention module saw in pass one."""
 
-    key: Float[Tensor, "b n_kv s d"]
-    value: Float[Tensor, "b n_kv s dv"]
+    key: Float[Tensor, "b n_kv p_s d"]
+    value: Float[Tensor, "b n_kv p_s dv"]
     mask: Tensor | None
     causal: bool
     window: int | None
@@ -51,6 +54,7 @@ class Record:
         exact: Modules of the blocks that are not replayed, so that nothing is kept of them.
         scored: Modules of the last block, whose column sums are the context score; empty where no
             selector asks for it.
+        adapters: What an adapter in front of the model did.
     """
 
     valid: Bool[Tensor, "b s"]
@@ -59,15 +63,16 @@ class Record:
     layers: dict[nn.Module, RecordedLayer] = field(default_factory=dict)
     context: Float[Tensor, "b s"] | None = None
     positions: Int[Tensor, "..."] | None = None
-    """Position ids that the model gave its attention, its own where the batch has none."""
+    """Position ids of the tokens in attention, the model's own where the batch has none."""
+    adapters: RowRecord = field(default_factory=RowRecord)
 
     def attend(
         self,
         backend: str,
         module: nn.Module,
-        query: Float[Tensor, "b n_h s d"],
-        key: Float[Tensor, "b n_kv s d"],
-        value: Float[Tensor, "b n_kv s dv"],
+        query: Float[Tensor, "b n_h p_s d"],
+        key: Float[Tensor, "b n_kv p_s d"],
+        value: Float[Tensor, "b n_kv p_s dv"],
         attention_mask: Tensor | None,
         **kwargs: Any,
     ) -> Attended:
@@ -84,8 +89,8 @@ class Record:
                 f"attn_implementation (sdpa) must know {beyond}, which {type(module).__name__} "
                 'gives it; load the model with attn_implementation="eager"'
             )
-        if self.positions is None:
-            self.positions = kwargs.get("position_ids")
+        if self.positions is None and kwargs.get("position_ids") is not None:
+            self.positions = kwargs["position_ids"][..., self.adapters.prepended :]
         attended = delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
         if module in self.exact and module not in self.scored:
             return attended
@@ -104,17 +109,29 @@ class Record:
         if module not in self.exact:
             self.layers[module] = layer
         if module in self.scored:
-            self.context = attention_received(
+            front = self.adapters.prepended
+            received = attention_received(
                 query.detach(),
                 layer.key,
-                self.valid,
+                F.pad(self.valid, (front, 0)),
                 mask=layer.mask,
                 causal=layer.causal,
                 window=layer.window,
                 scaling=kwargs.get("scaling"),
                 softcap=kwargs.get("softcap"),
             )
+            self.context = received[:, front:]
         return attended
+
+    def rows(self, selection: Selection) -> RowSelection:
+        """The rows that pass two runs: those in front of the tokens, and the kept tokens."""
+        tokens = RowSelection(
+            selection.indices,
+            selection.active,
+            self.valid.shape[1],
+            routing=self.adapters.routing,
+        )
+        return tokens.with_prepended(self.adapters.prepended)
 
     @property
     def kept_bytes(self) -> int:
@@ -134,7 +151,7 @@ class Recorded:
 
     record: Record
     final: Float[Tensor, "b s e"]
-    block_input: Float[Tensor, "b s h"] | None
+    block_input: Float[Tensor, "b p_s h"] | None
 
 
 def record_pass(
@@ -194,11 +211,12 @@ def record_pass(
         if top:
             stack.callback(top[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
         for block in top:
+            inner = wrapped_block(block)
             # A graph for scores alone needs nothing that only weights' gradients are made of.
-            forward = block.forward if exact else frozen(block)
+            forward = inner.forward if exact else frozen(inner)
             if exact or checkpointed:  # who checkpoints wants to hold no block's activations
-                forward = recomputed(block, forward)
-            stack.enter_context(replaced(block, "forward", forward))
+                forward = recomputed(inner, forward)
+            stack.enter_context(replaced(inner, "forward", forward))
         stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         anatomy.forward(
             **batch.rowwise,
@@ -206,6 +224,7 @@ def record_pass(
             attention_mask=batch.attention_mask,
             use_cache=False,
             tokenseek=record,
+            row_pass=record.adapters,
         )
     if not record.layers:
         raise InputError(

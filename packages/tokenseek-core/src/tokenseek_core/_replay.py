@@ -1,7 +1,8 @@
 """Pass two: only the kept rows, with gradient, against the recorded keys and values.
 
-Shapes: `b` batch, `k` kept rows, `s` sequence, `n_h` query heads, `n_kv` key/value heads,
-`g` = n_h / n_kv, `d` head size, `h` hidden size, `v` vocabulary.
+Shapes: `b` batch, `k` kept rows, `s` sequence, both with the rows that an adapter put in front,
+`n_h` query heads, `n_kv` key/value heads, `g` = n_h / n_kv, `d` head size, `h` hidden size,
+`v` vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
-from tokenseek_core._anatomy import Anatomy
+from tokenseek_common.rows import RowSelection
+from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
 from tokenseek_core._attention import BEYOND_SDPA, Attended, delegate, given
 from tokenseek_core._batch import Batch
 from tokenseek_core._mask import mask_rows
@@ -28,7 +30,7 @@ from tokenseek_core._tied import HeadGradient, tied_gradient
 
 @dataclass
 class Replay:
-    """The pass that replays the rows of `selection` against `record`.
+    """The pass that replays `rows` against `record`.
 
     Keys and values of unselected tokens are constants; those of the selected tokens take their
     rows, so gradient flows between selected tokens only:
@@ -36,7 +38,8 @@ class Replay:
     """
 
     record: Record
-    selection: Selection
+    rows: RowSelection
+    ragged: bool
     masks: dict[tuple[int | None, bool, int | None, int], Tensor] = field(default_factory=dict)
 
     def attend(
@@ -86,9 +89,9 @@ class Replay:
         In place: the record is not needed without its live rows, a recomputation writes the same
         rows again, and a copy of every key and value would cost as much as the record.
         """
-        index = self.selection.indices[:, None, :, None].expand_as(rows)
-        if self.selection.ragged:
-            active = self.selection.active[:, None, :, None]
+        index = self.rows.slots[:, None, :, None].expand_as(rows)
+        if self.ragged:
+            active = self.rows.active[:, None, :, None]
             rows = torch.where(active, rows, recorded.gather(2, index))
         return recorded.detach().scatter_(2, index, rows)
 
@@ -104,7 +107,7 @@ class Replay:
         if name not in self.masks:
             rows = mask_rows(
                 layer.mask,
-                self.selection.indices,
+                self.rows.slots,
                 layer.key.shape[2],
                 causal=layer.causal,
                 window=layer.window,
@@ -123,7 +126,8 @@ class Replayed:
     """Pass two's harvest.
 
     Args:
-        hidden: Final hidden states of the kept rows, or those that reached the first exact block.
+        hidden: Final hidden states of the kept tokens; or those that reached the first exact block,
+            which has the rows in front too.
         logits: Their logits, or None.
         tied: Where the gradient of a tied weight waits for the embedding's, or None.
     """
@@ -152,8 +156,9 @@ def replay_pass(
         exact_blocks: Last blocks that are not replayed; the rows stop at the input of the first.
         logits: Whether the rows go through the head as well.
     """
+    rows = record.rows(selection)
     rowwise = batch.positioned(record.positions)
-    rows = {name: selection.rows(value) for name, value in rowwise.items()}
+    tokens = {name: selection.rows(value) for name, value in rowwise.items()}
     # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
     # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
     passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
@@ -177,14 +182,17 @@ def replay_pass(
         stack.enter_context(still_frequencies(anatomy.backbone))
         tied = stack.enter_context(tied_gradient(anatomy, batch))
         if exact_blocks:
-            first = anatomy.blocks[-exact_blocks]
-            stack.callback(first.register_forward_pre_hook(stop).remove)
+            unread = list(anatomy.blocks)[-exact_blocks:]
+            stack.callback(unread[0].register_forward_pre_hook(stop).remove)
+            for block in unread:  # there is nothing to run again
+                stack.enter_context(replaced(wrapped_block(block), "gradient_checkpointing", False))
         stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         output: CausalLMOutput = anatomy.forward(
-            **rows,
+            **tokens,
             **batch.options,
             attention_mask=passed_on,
             use_cache=False,
-            tokenseek=Replay(record, selection),
+            tokenseek=Replay(record, rows, selection.ragged),
+            row_pass=rows,
         )
     return Replayed(hidden[0], output.logits if logits else None, tied)

@@ -1,6 +1,7 @@
 """What a selector may look at: cheap by-products of pass one, the dearer ones computed on demand.
 
-Shapes: `b` batch, `s` sequence, `d` hidden size, `e` the same or what OPT projects it to.
+Shapes: `b` batch, `s` sequence, `p` rows that an adapter put in front of it, `d` hidden size,
+`e` the same or what OPT projects it to.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ class Signals:
         targets: Target of each row, the next token's label; -100 has none, [b, s].
         valid: Tokens that are not padding, [b, s].
         block_input: z, input of the last block (under "inject", of the first exact one), with the
-            graph of what comes after it; None where no selector's backward was foreseen, [b, s, d].
+            graph of what comes after it; None where no selector's backward was foreseen, [b, p + s,
+            d].
         final: Final hidden states that were computed from `block_input`, [b, s, e]; emptied once
             the adjoint is known, unless `retain`.
         received: I1 where the last block attends, [b, s]; read `context`.
         head: The way from final hidden states to losses.
+        prepended: Rows in front of the tokens, p.
         retain: Whether the graph is needed again once the adjoint is known.
     """
 
@@ -39,10 +42,11 @@ class Signals:
     labels: Int[Tensor, "b s"]
     targets: Int[Tensor, "b s"]
     valid: Bool[Tensor, "b s"]
-    block_input: Float[Tensor, "b s d"] | None
+    block_input: Float[Tensor, "b p_s d"] | None
     final: Float[Tensor, "b s e"]
     received: Float[Tensor, "b s"] | None
     head: Head
+    prepended: int = 0
     retain: bool = False
 
     @property
@@ -69,9 +73,14 @@ class Signals:
             return self.through_head[0]
         return self.head.losses(self.final)
 
-    @cached_property
+    @property
     def adjoint(self) -> Float[Tensor, "b s d"]:
-        """G, gradient of the summed loss by `block_input`.
+        """G, gradient of the summed loss by the tokens of `block_input`."""
+        return self.adjoint_of_rows[:, self.prepended :]
+
+    @cached_property
+    def adjoint_of_rows(self) -> Float[Tensor, "b p_s d"]:
+        """Gradient of the summed loss by all of `block_input`.
 
         A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
@@ -84,9 +93,9 @@ class Signals:
 
     @property
     def state(self) -> Float[Tensor, "b s d"]:
-        """z, `block_input` without its graph."""
+        """z, the tokens of `block_input` without its graph."""
         assert self.block_input is not None
-        return self.block_input.detach()
+        return self.block_input.detach()[:, self.prepended :]
 
     @cached_property
     def through_head(self) -> tuple[Float[Tensor, "b s"], Float[Tensor, "b s e"]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -120,6 +121,7 @@ def record_signals(
         final=recorded.final,
         received=record.context,
         head=Head(anatomy, batch.targets),
+        prepended=record.adapters.prepended,
         retain=inject,
     )
     return signals, record
@@ -178,11 +180,13 @@ def inject_adjoint(
     """Keep the last blocks exact, and replay the kept rows below with the adjoint found there.
 
     The loss is the dense one. Its gradient reaches norm, head and exact blocks over all rows, and
-    everything below through the kept rows alone: sum_{t in S} w_t <sg(G_t), z_t>, w the importance.
+    everything below through the kept rows alone: sum_{t in S} w_t <sg(G_t), z_t>, w the importance,
+    which is 1 for rows that an adapter put in front.
     """
     total = total_items(batch.supervised.sum(1), batch.num_items, signals.head.dtype)
-    weights = selection.importance.to(total) * selection.active / total  # [b, k]
-    adjoint = selection.rows(signals.adjoint)  # [b, k, d]
+    weights = selection.importance.to(total) * selection.active
+    weights = F.pad(weights, (signals.prepended, 0), value=1) / total  # [b, p + k]
+    adjoint = record.rows(selection).rows(signals.adjoint_of_rows)  # [b, p + k, d]
     adjoint = adjoint * weights[..., None].to(adjoint.dtype)
     replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
     loss = head_loss(

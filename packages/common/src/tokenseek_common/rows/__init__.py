@@ -14,10 +14,10 @@ tokens T:
 
     S' = {0, ..., p - 1} union {p + t : t in T}                                                  (2)
 
-Its choices, say the experts that an input is routed to, are those of pass one, whatever a new draw
-or a few rows would say. Pass one gives it a dictionary, in which it keeps them by the name of its
-layer; pass two gives it the selection, from which it reads them. Either comes as a keyword argument
-of the call, not through modules or threads, so that checkpointing recomputes with the right one.
+Its choices, say the experts that an input is routed to, and its draws are those of pass one,
+whatever a new draw or a few rows would say. The keyword argument `row_pass` of the call gives it a
+`RowRecord` in pass one, in which it writes them by the name of its layer, and how many rows it put
+in front. In pass two it is the `RowSelection`, from which it reads both.
 
 What it pools over the tokens is pooled over all of them, and only the kept ones carry gradient.
 With u_j what it reads of token j, m_j its weight, and c the divisor, pass one keeps s, and pass two
@@ -30,6 +30,7 @@ So a row outside S has no gradient in any layer, and none of its activations is 
 """
 
 from tokenseek_common.rows._anchored import anchored
+from tokenseek_common.rows._record import RowRecord
 from tokenseek_common.rows._selection import RowSelection
 
-__all__ = ["RowSelection", "anchored"]
+__all__ = ["RowRecord", "RowSelection", "anchored"]
