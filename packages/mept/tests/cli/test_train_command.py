@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,35 @@ def test_a_model_that_writes_ranks_the_labels_and_writes_one(
     again = evaluated(output, capsys, "--task", f"mood={moods}", "--batch-size", "3")
     assert again["chosen"] == result["test"]["chosen"]
     assert again["written"] == result["test"]["written"]
+
+
+def test_steps_run_under_the_method_that_takes_a_share_of_the_tokens_and_nothing_else_does(
+    models: dict[str, Path], moods: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def method(model: Any, ratio: float) -> Iterator[None]:
+        assert ratio == 0.25
+        hook = model.register_forward_pre_hook(
+            lambda module, _: calls.append(("under it", module.training))
+        )
+        yield
+        hook.remove()
+        calls.append(("left", False))
+
+    monkeypatch.setattr("mept.cli._train_options.row_method", lambda: method)
+    options = ("--task", f"mood={moods}", *OWN, "--steps", "2", "--evaluate-every", "2")
+    train(models["llama"], output, *options, "--token-ratio", "0.25", "--no-generation")
+    begun, first, second, *evaluations, left = calls
+    assert (begun, first, second, left) == (
+        ("left", False),  # it was tried before anything was written
+        ("under it", True),
+        ("under it", True),
+        ("left", False),
+    )
+    assert set(evaluations) == {("under it", False)}  # of dev, between steps; the test is after it
+    assert result_of(output)["options"]["token_ratio"] == 0.25
 
 
 @pytest.mark.parametrize(

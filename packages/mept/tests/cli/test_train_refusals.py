@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str], output: Path
             ("--dev-size", "1"),
             "dev_size (1) must be above 0 and below 1; choose another --dev-size",
         ),
+        (("--token-ratio", "0"), "token_ratio (0) must be in (0, 1]; 0.1 keeps one token in ten"),
         (
             ("--temperature", "0.5"),
             "temperature (0.5) must be at least 1 and finite; 1 draws in proportion",
@@ -115,6 +117,16 @@ def test_an_option_that_cannot_be_is_refused(
     assert refused(capsys, ["train", *options], tmp_path / "run") == expected
 
 
+def test_a_share_of_tokens_needs_a_package_that_replays_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mept.cli._train_options.row_method", lambda: None)
+    assert refused(capsys, ["train", "--token-ratio", "0.1"], tmp_path / "run") == (
+        "token_ratio (0.1) must be left out where no package replays tokens; "
+        "pip install tokenseek-core"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
@@ -133,6 +145,18 @@ def test_an_option_that_cannot_be_is_refused(
             "t5",
             ("--form", "classification"),
             "form (classification) must be text-to-text for a model of type t5; leave out --form",
+        ),
+        (
+            "t5",
+            ("--token-ratio", "0.1"),
+            "token_ratio (0.1) must be left out for {model} with form text-to-text; choose a "
+            "decoder that writes, such as a Llama",
+        ),
+        (
+            "llama",
+            ("--token-ratio", "0.1", "--form", "classification"),
+            "token_ratio (0.1) must be left out for {model} with form classification; choose a "
+            "decoder that writes, such as a Llama",
         ),
         (
             "llama",
@@ -182,8 +206,11 @@ def test_what_does_not_suit_a_model_is_refused(
     models: dict[str, Path],
     moods: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # What replays tokens may not be installed.
+    monkeypatch.setattr("mept.cli._train_options.row_method", lambda: lambda *_: nullcontext())
     command = ["train", "--model", str(models[model]), "--task", f"mood={moods}"]
     found = refused(capsys, [*command, "--labels", "glad", "sad", *options], tmp_path / "run")
     assert found == expected.format(model=models[model])

@@ -30,7 +30,8 @@ So a row outside S has no gradient in any layer, and none of its activations is 
 """
 
 from tokenseek_common.rows._anchored import anchored
+from tokenseek_common.rows._method import RowMethod, row_method
 from tokenseek_common.rows._record import RowRecord
 from tokenseek_common.rows._selection import RowSelection
 
-__all__ = ["RowRecord", "RowSelection", "anchored"]
+__all__ = ["RowMethod", "RowRecord", "RowSelection", "anchored", "row_method"]

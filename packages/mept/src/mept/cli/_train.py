@@ -81,6 +81,7 @@ class Train(TrainOptions):
         begin = time.perf_counter()
         require_one_process()
         standing = self._check_output()
+        self.row_method()
         device = first_device(self.device)
         own = OwnTask(self.labels, self.text_fields, self.label_field)
         splits = load_splits(
@@ -156,11 +157,16 @@ class Train(TrainOptions):
         )
         set_seed(self.seed)  # heads and prompts begin at random
         base = load_base(place, asked, device=device, dtype=resolve_dtype(self.dtype, device))
-        init, rate = self.start(
-            is_decoder=family_of(base.model).kind == "decoder",
-            writes=asked.form == "text-to-text",
-        )
+        is_decoder, writes = family_of(base.model).kind == "decoder", asked.form == "text-to-text"
+        if self.token_ratio is not None and not (is_decoder and writes):
+            raise InputError(
+                f"token_ratio ({self.token_ratio:g}) must be left out for {self.source} with form "
+                f"{asked.form}; choose a decoder that writes, such as a Llama"
+            )
+        init, rate = self.start(is_decoder=is_decoder, writes=writes)
         model = with_prompts(base, init=init, **self.prompts)
+        with self.row_method()(model):
+            pass  # what cannot be trained so is refused before anything is written
         schedule = self.schedule(len(splits.train), rate)
         form = base.form
         console.note(f"encoding {len(splits.train) + len(splits.dev) + len(splits.test)} samples")
@@ -212,6 +218,7 @@ class Train(TrainOptions):
             checkpoint=None if standing is None else standing.checkpoint,
             device=device,
             console=console,
+            under=self.row_method()(ready.model),
         )
 
     def _save(self, ready: Ready, folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -14,6 +16,7 @@ from mept.training._forms import FormName
 from mept.training._model_places import MINILM, has_minilm
 from tokenseek_common import InputError
 from tokenseek_common.cli import CommonOptions, check_counts, check_positive, check_shares
+from tokenseek_common.rows import row_method
 
 RANDOM = "random-bert"
 """A tiny model of random weights, made at run time."""
@@ -110,6 +113,10 @@ class TrainOptions(CommonOptions):
     """Steps from one score of the dev samples, and checkpoint, to the next; by default an eighth of
     all."""
 
+    token_ratio: float | None = None
+    """Share of the tokens of a decoder that writes that steps back-propagate through, in (0, 1], by
+    TokenSeek, which `pip install tokenseek-core` brings; by default all."""
+
     generation: bool = True
     """In the end, also let a model that writes do so freely."""
 
@@ -122,6 +129,10 @@ class TrainOptions(CommonOptions):
         check_counts({name: getattr(self, name) for name in names})
         check_positive({"epochs": self.epochs, "learning_rate": self.learning_rate})
         check_shares({"dev_size": self.dev_size, "test_size": self.test_size})
+        if self.token_ratio is not None and not 0 < self.token_ratio <= 1:
+            raise InputError(
+                f"token_ratio ({self.token_ratio:g}) must be in (0, 1]; 0.1 keeps one token in ten"
+            )
         if not 1 <= self.temperature < math.inf:
             raise InputError(
                 f"temperature ({self.temperature:g}) must be at least 1 and finite; 1 draws in "
@@ -153,6 +164,22 @@ class TrainOptions(CommonOptions):
         init = self.init or ("hidden" if is_decoder else "normal")
         is_large = init == "hidden" and is_decoder and writes
         return init, self.learning_rate or (0.1 if is_large else 0.02)
+
+    def row_method(self) -> Callable[[Any], AbstractContextManager[object]]:
+        """What a model trains under.
+
+        Raises:
+            InputError: It needs a package that is not installed.
+        """
+        ratio, method = self.token_ratio, row_method()
+        if ratio is None:
+            return lambda model: nullcontext()
+        if method is None:
+            raise InputError(
+                f"token_ratio ({ratio:g}) must be left out where no package replays tokens; "
+                "pip install tokenseek-core"
+            )
+        return lambda model: method(model, ratio)
 
     @property
     def source(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -90,6 +90,7 @@ def fit(
     checkpoint: Path | None,
     device: torch.device,
     console: Console,
+    under: AbstractContextManager[object],
 ) -> Fitted:
     """Train a model's prompts, and leave it with the weights that scored best on dev.
 
@@ -103,6 +104,7 @@ def fit(
         checkpoint: Where an interrupted run goes on, if it does.
         device: Where it trains.
         console: Where progress is told.
+        under: What the steps are taken under.
 
     Raises:
         RunError: A loss is not finite, or the run was asked to stop.
@@ -120,6 +122,7 @@ def fit(
     )
     with ExitStack() as stack:
         stack.enter_context(sigterm_restored())
+        stack.enter_context(under)
         trainer = ScoringTrainer(
             form=form,
             dev=dev,
