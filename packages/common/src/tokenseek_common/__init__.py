@@ -7,7 +7,11 @@ the Trainer of transformers), ``tokenseek_common.tuning`` (what is trained, save
 and ``tokenseek_common.weights`` (weights in installed wheels).
 """
 
+from importlib.metadata import version
+
 from tokenseek_common._errors import InputError, RunError
 from tokenseek_common._files import replacing
 
-__all__ = ["InputError", "RunError", "replacing"]
+__all__ = ["InputError", "RunError", "__version__", "replacing"]
+
+__version__ = version("tokenseek-common")

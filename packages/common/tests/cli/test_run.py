@@ -12,7 +12,7 @@ import pytest
 import tyro
 
 from tokenseek_common import InputError, RunError
-from tokenseek_common.cli import CommonOptions, Console, run
+from tokenseek_common.cli import CommandPlace, CommonOptions, Console, run
 
 
 @dataclass(frozen=True)
@@ -268,3 +268,30 @@ def test_a_mistake_is_told_where_only_ascii_can_be_printed(tmp_path: Path) -> No
     )
     assert told.stderr == "error: unrecognized option --sed, perhaps --seed; see demo long --help\n"
     assert told.returncode == 2
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_the_caller_has_closed_is_no_error(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, stream, None)  # as Python does where it was started with >&-
+    assert demo("train", "m") == 0
+    assert demo("train", "input") == 2
+    getattr(sys, stream).close()
+
+
+def test_a_command_may_be_given_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "placed.py").write_text(SCRIPT.partition("sys.exit")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    places = {"long": CommandPlace("Prints much.", "placed", "Long")}
+
+    def placed(*argv: str) -> int:
+        return run(places, prog="demo", description="Prints.", version="1", argv=argv)
+
+    assert placed("--help") == 0
+    assert "  long  Prints much." in capsys.readouterr().out
+    assert "placed" not in sys.modules
+    assert placed("long", "--quiet") == 0
+    assert sys.modules.pop("placed")

@@ -1,21 +1,13 @@
-"""Prototypes as motion learners: optical flow and depth from one model."""
+"""Prototypes as motion learners: optical flow and depth from one model.
+
+The names stand in the stub beside this file; each is loaded when it is first used.
+"""
 
 from importlib.metadata import version
 
-from promotion._config import ProMotionConfig
-from promotion._losses import LossConfig, Losses, losses
-from promotion._model import ProMotion, ProMotionOutput
-from promotion._motion import Motion
+import lazy_loader
 
-__all__ = [
-    "LossConfig",
-    "Losses",
-    "Motion",
-    "ProMotion",
-    "ProMotionConfig",
-    "ProMotionOutput",
-    "__version__",
-    "losses",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]
 
 __version__ = version("promotion-flow")

@@ -1,21 +1,13 @@
-"""Fine-tune Hugging Face decoders while back-propagating through the tokens that matter."""
+"""Fine-tune Hugging Face decoders while back-propagating through the tokens that matter.
+
+The names stand in the stub beside this file; each is loaded when it is first used.
+"""
 
 from importlib.metadata import version
 
-from tokenseek_core._apply import TokenSeekHandle, TokenSeekNotRunWarning, apply_tokenseek
-from tokenseek_core._callback import TokenSeekCallback
-from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._signals import Signals
-from tokenseek_core._step import StepReport
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]
 
 __version__ = version("tokenseek-core")
-
-__all__ = [
-    "Signals",
-    "StepReport",
-    "TokenSeekCallback",
-    "TokenSeekConfig",
-    "TokenSeekHandle",
-    "TokenSeekNotRunWarning",
-    "apply_tokenseek",
-]

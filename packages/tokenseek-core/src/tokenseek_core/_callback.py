@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from transformers import TrainerCallback
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from tokenseek_core._apply import TokenSeekHandle
-
-if TYPE_CHECKING:  # the Trainer takes a second to import, and many train without it
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 
 class TokenSeekCallback(TrainerCallback):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
 
 from tokenseek_common import InputError
+from tokenseek_core._signals import Signals
 
-if TYPE_CHECKING:
-    from tokenseek_core._signals import Signals
-
-Selector = Callable[["Signals"], Float[Tensor, "b s"]]
+Selector = Callable[[Signals], Float[Tensor, "b s"]]
 """Scores every token of a batch from its :class:`Signals`; the highest are kept."""
 
 SelectorName = Literal[

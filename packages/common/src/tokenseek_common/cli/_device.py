@@ -1,15 +1,11 @@
-"""Where a run computes and in which precision; torch is loaded only when this is asked."""
+"""Where a run computes and in which precision."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import torch
 
 from tokenseek_common._errors import InputError
-
-if TYPE_CHECKING:  # `--help` should not wait for torch
-    import torch
-
-DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "float64"]
+from tokenseek_common.cli._dtype_name import DtypeName
 
 
 def resolve_device(device: str) -> torch.device:
@@ -29,8 +25,6 @@ def resolve_device(device: str) -> torch.device:
         >>> resolve_device("cpu")
         device(type='cpu')
     """
-    import torch
-
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return accelerator or torch.device("cpu")
@@ -94,8 +88,6 @@ def resolve_dtype(dtype: DtypeName, device: torch.device) -> torch.dtype:
         >>> resolve_dtype("auto", torch.device("cpu"))
         torch.float32
     """
-    import torch
-
     dtypes = {
         "float32": torch.float32,
         "bfloat16": torch.bfloat16,

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.cli._device import DtypeName
+from tokenseek_common.cli._dtype_name import DtypeName
 
 _SEEDS = 2**32  # numpy, which transformers seeds along with torch, takes no more
 

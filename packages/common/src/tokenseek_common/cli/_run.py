@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from tokenseek_common._errors import InputError, RunError
@@ -44,8 +47,36 @@ class Command(Protocol):
         """Do the work, and print through the console alone."""
 
 
+@dataclass(frozen=True)
+class CommandPlace:
+    """Where a command stands, so that the list of commands need not wait for what it imports.
+
+    Args:
+        summary: What it does; the first line of the class's docstring.
+        module: The module with its class.
+        name: The class.
+
+    Example:
+        >>> CommandPlace("Train an adapter.", "mept.cli._train", "Train").module
+        'mept.cli._train'
+    """
+
+    summary: str
+    module: str
+    name: str
+
+    def load(self) -> Callable[..., Command]:
+        """Import the class."""
+        command: Callable[..., Command] = getattr(importlib.import_module(self.module), self.name)
+        return command
+
+
+Commands = Mapping[str, Callable[..., Command] | CommandPlace]
+"""Commands by name: their classes, or where those stand."""
+
+
 def run(
-    commands: Mapping[str, Callable[..., Command]],
+    commands: Commands,
     *,
     prog: str,
     description: str,
@@ -55,9 +86,9 @@ def run(
     """Run the command that the arguments name.
 
     Args:
-        commands: Name to dataclass, in the order in which help lists them. The first line of a
-            class's docstring is its summary there, the whole docstring its own help. A command
-            has no subcommands of its own.
+        commands: Name to dataclass, or to the place of one, in the order in which help lists them.
+            The first line of a class's docstring is its summary there, the whole docstring its own
+            help. A command has no subcommands of its own.
         prog: The name of the command line, such as ``"mept"``.
         description: What it is for, in one sentence.
         version: For ``--version``.
@@ -74,6 +105,7 @@ def run(
         Hello, Ada
         0
     """
+    _open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
@@ -95,9 +127,16 @@ def run(
         return _failed(f"{told}{hint}", 1, debug=debug)
 
 
+def _open_streams() -> None:
+    """Give what is written to a stream that the caller has closed somewhere to go."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
+
+
 def _dispatch(
     arguments: list[str],
-    commands: Mapping[str, Callable[..., Command]],
+    commands: Commands,
     prog: str,
     description: str,
     version: str,
@@ -115,7 +154,9 @@ def _dispatch(
     if name not in commands:
         raise InputError(_unknown(name, commands, prog))
     try:
-        command = parse_options(commands[name], options, prog=f"{prog} {name}")
+        found = commands[name]
+        chosen = found.load() if isinstance(found, CommandPlace) else found
+        command = parse_options(chosen, options, prog=f"{prog} {name}")
     except SystemExit:  # help has been printed
         return 0
     console = Console(quiet=command.quiet, json=command.json)
@@ -133,7 +174,7 @@ def _failed(text: str, code: int, *, debug: bool) -> int:
     return code
 
 
-def _unknown(name: str, commands: Mapping[str, Callable[..., Command]], prog: str) -> str:
+def _unknown(name: str, commands: Commands, prog: str) -> str:
     if name.startswith("-"):
         return f"command ({name}) must come before its options; write {prog} <command> {name}"
     close = difflib.get_close_matches(name, commands, n=1)
@@ -141,9 +182,7 @@ def _unknown(name: str, commands: Mapping[str, Callable[..., Command]], prog: st
     return f"command ({name}) must be one of {', '.join(commands)}; {remedy}"
 
 
-def _print_help(
-    console: Console, commands: Mapping[str, Callable[..., Command]], prog: str, description: str
-) -> None:
+def _print_help(console: Console, commands: Commands, prog: str, description: str) -> None:
     width = max(map(len, commands))
     lines = (f"  {name:{width}}  {_summary(command)}" for name, command in commands.items())
     console.print(f"usage: {prog} <command> [options]\n\n{description}\n")
@@ -151,5 +190,7 @@ def _print_help(
     console.print(f"\nOptions of a command: {prog} <command> --help. Version: {prog} --version.")
 
 
-def _summary(command: Callable[..., Command]) -> str:
+def _summary(command: Callable[..., Command] | CommandPlace) -> str:
+    if isinstance(command, CommandPlace):
+        return command.summary
     return next(iter((command.__doc__ or "").strip().splitlines()), "")

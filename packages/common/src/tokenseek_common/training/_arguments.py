@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from transformers import TrainingArguments
+from transformers import TrainingArguments
 
 
 def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) -> TrainingArguments:
@@ -26,8 +24,6 @@ def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) ->
     Example:
         >>> trainer_arguments(Path("run"), device=torch.device("cpu"), max_steps=10)
     """
-    from transformers import TrainingArguments  # only those who train have it
-
     arguments = TrainingArguments(
         output_dir=str(folder),
         save_strategy="steps",

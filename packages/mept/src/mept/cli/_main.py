@@ -1,20 +1,35 @@
-"""The commands of `mept`."""
+"""The commands of `mept`, which are imported when they are run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mept.cli._eval import Eval
-from mept.cli._inspect import Inspect
-from mept.cli._train import Train
-from tokenseek_common.cli import run
+from tokenseek_common.cli import CommandPlace, Commands, run
+
+COMMANDS: Commands = {
+    "train": CommandPlace(
+        "Train prompts on one task or a mixture, choose the best checkpoint, score it once.",
+        "mept.cli._train",
+        "Train",
+    ),
+    "eval": CommandPlace(
+        "Score an adapter of `mept train` on one split of one task or more.",
+        "mept.cli._eval",
+        "Eval",
+    ),
+    "inspect": CommandPlace(
+        "See which experts an adapter of `mept train` routes samples to.",
+        "mept.cli._inspect",
+        "Inspect",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return the exit code of the process."""
     return run(
-        {"train": Train, "eval": Eval, "inspect": Inspect},
+        COMMANDS,
         prog="mept",
         description="Tune frozen models by prompts that a router mixes for every input.",
         version=version("mept"),

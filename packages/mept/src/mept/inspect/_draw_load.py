@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jaxtyping import Float
 from torch import Tensor
 
 from mept.inspect._figures import HEAT, panels, shown_groups
+from mept.inspect._matplotlib import Axes, Figure
 from mept.inspect._report import RoutingReport
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_NUMBERS = 8  # experts of a layer; more would not fit into the cells
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mept.inspect._figures import HEAT, panels, shown_groups
+from mept.inspect._matplotlib import Figure
 from mept.inspect._report import RoutingReport
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def draw_overlap(report: RoutingReport) -> Figure:

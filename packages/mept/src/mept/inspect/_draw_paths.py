@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mept.inspect._figures import all_groups, panels
+from mept.inspect._matplotlib import Axes, Figure, Outline
 from mept.inspect._report import RoutingReport
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.path import Path as Outline
 
 _HALF = 0.09  # of the width of an expert's bar; layers are 1 apart
 _LOWEST = 0.055  # height of a bar that a number fits into

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from mept.inspect._figures import all_groups, panels
+from mept.inspect._matplotlib import Figure
 from mept.inspect._report import RoutingReport
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def draw_projection(report: RoutingReport) -> Figure:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from mept.inspect._matplotlib import Axes, Figure
 from mept.inspect._report import RoutingReport
 from tokenseek_common import InputError
-
-if TYPE_CHECKING:  # an extra
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 HEAT = "cividis"
 """The colours of heat maps: from dark to light, alike for all eyes."""
@@ -74,8 +71,6 @@ def panels(
         margin: What the figure is larger by, either way, in inches.
     """
     require_matplotlib()
-    from matplotlib.figure import Figure
-
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     # By itself, not by pyplot, which would keep it and choose a window system.

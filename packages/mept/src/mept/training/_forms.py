@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tokenseek_common.data import TaskSample
 
 FormName = Literal["classification", "text-to-text"]
+"""Whether a model chooses among labels or writes its answer."""
 Row = dict[str, Any]
 Collator = Callable[[list[Row]], dict[str, Tensor]]
 Advance = Callable[[int], None]

@@ -1,22 +1,45 @@
-"""The commands of `promotion`."""
+"""The commands of `promotion`, which are imported when they are run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from promotion.cli._eval import Eval
-from promotion.cli._infer import Infer
-from promotion.cli._synth import Synth
-from promotion.cli._train import Train
-from promotion.cli._viz import Viz
-from tokenseek_common.cli import run
+from tokenseek_common.cli import CommandPlace, Commands, run
+
+COMMANDS: Commands = {
+    "infer": CommandPlace(
+        "Find flow and depth in pictures, and draw them.",
+        "promotion.cli._infer",
+        "Infer",
+    ),
+    "eval": CommandPlace(
+        "Measure flow and depth where the truth is known.",
+        "promotion.cli._eval",
+        "Eval",
+    ),
+    "viz": CommandPlace(
+        "Draw flow and depth files, each with the meaning of its colours.",
+        "promotion.cli._viz",
+        "Viz",
+    ),
+    "synth": CommandPlace(
+        "Write procedural scenes with exact flow, depth and occlusion.",
+        "promotion.cli._synth",
+        "Synth",
+    ),
+    "train": CommandPlace(
+        "Train a model as a YAML file says.",
+        "promotion.cli._train",
+        "Train",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return the exit code of the process."""
     return run(
-        {"infer": Infer, "eval": Eval, "viz": Viz, "synth": Synth, "train": Train},
+        COMMANDS,
         prog="promotion",
         description="Optical flow and depth through prototypes.",
         version=version("promotion-flow"),

@@ -1,28 +1,45 @@
-"""The commands of `tokenseek`."""
+"""The commands of `tokenseek`, which are imported when they are run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from tokenseek_common.cli import run
-from tokenseek_core.cli._demo import Demo
-from tokenseek_core.cli._estimate import Estimate
-from tokenseek_core.cli._finetune import Finetune
-from tokenseek_core.cli._profile import Profile
-from tokenseek_core.cli._supported import Supported
+from tokenseek_common.cli import CommandPlace, Commands, run
+
+COMMANDS: Commands = {
+    "demo": CommandPlace(
+        "Fine-tune a small model for a few minutes, each way, and write a report.",
+        "tokenseek_core.cli._demo",
+        "Demo",
+    ),
+    "finetune": CommandPlace(
+        "Fine-tune a model on instructions, conversations or text.",
+        "tokenseek_core.cli._finetune",
+        "Finetune",
+    ),
+    "profile": CommandPlace(
+        "Measure dense, checkpointed and TokenSeek steps of a model side by side.",
+        "tokenseek_core.cli._profile",
+        "Profile",
+    ),
+    "estimate": CommandPlace(
+        "Tell what training steps of a model need, before there are weights or a GPU.",
+        "tokenseek_core.cli._estimate",
+        "Estimate",
+    ),
+    "supported": CommandPlace(
+        "Say whether TokenSeek can train a model, and what to know of it.",
+        "tokenseek_core.cli._supported",
+        "Supported",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return the exit code of the process."""
     return run(
-        {
-            "demo": Demo,
-            "finetune": Finetune,
-            "profile": Profile,
-            "estimate": Estimate,
-            "supported": Supported,
-        },
+        COMMANDS,
         prog="tokenseek",
         description="Fine-tune language models through the tokens that matter.",
         version=version("tokenseek-core"),

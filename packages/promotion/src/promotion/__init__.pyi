@@ -1,0 +1,17 @@
+from ._config import ProMotionConfig
+from ._losses import LossConfig, Losses, losses
+from ._model import ProMotion, ProMotionOutput
+from ._motion import Motion
+
+__version__: str
+
+__all__ = [
+    "LossConfig",
+    "Losses",
+    "Motion",
+    "ProMotion",
+    "ProMotionConfig",
+    "ProMotionOutput",
+    "__version__",
+    "losses",
+]
