@@ -3,15 +3,19 @@
 from typing import Any
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+# a ledger asks this of every tensor of every operation: the usual ones are looked at no further
+_SELDOM_WRAPPERS = frozenset({torch.Tensor, torch.nn.Parameter, FakeTensor})
 
 
 def dense_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
     """Finds the dense tensors that a tensor is made of.
 
     Args:
-        tensor: dense, sparse, or a subclass that wraps other tensors, as sharded and quantised
-            ones do.
+        tensor: dense, sparse, a subclass that wraps other tensors, as sharded and quantised ones
+            do, or what `torch.func` makes of any of them.
 
     Returns:
         The tensor itself where it is dense, one or more for the others (of a sharded one what this
@@ -22,10 +26,16 @@ def dense_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
         tensor([1., 1., 1.])
     """
     wrapper: Any = tensor
-    if is_traceable_wrapper_subclass(wrapper):
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        inner = [torch._C._functorch.get_unwrapped(tensor)]
+    elif is_traceable_wrapper_subclass(wrapper):
         inner = [getattr(wrapper, name) for name in wrapper.__tensor_flatten__()[0]]
     elif tensor.layout is torch.sparse_coo:
         inner = [tensor._indices(), tensor._values()]
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        inner = [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        inner = [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
     else:
         return [tensor] if tensor.layout is torch.strided else []
     return [part for each in inner if isinstance(each, torch.Tensor) for part in dense_parts(each)]
@@ -46,4 +56,9 @@ def storages_of(tensor: torch.Tensor) -> list[torch.UntypedStorage]:
         >>> storages_of(weight.t())[0] is storages_of(weight)[0]
         True
     """
+    if type(tensor) in _SELDOM_WRAPPERS:
+        try:
+            return [tensor.untyped_storage()]
+        except NotImplementedError:  # it is not dense after all
+            pass
     return [part.untyped_storage() for part in dense_parts(tensor)]

@@ -1,5 +1,6 @@
 """What a ledger leaves behind: a report, and nothing else."""
 
+import dataclasses
 import gc
 import weakref
 from typing import Any
@@ -155,7 +156,8 @@ def test_blocks_may_nest() -> None:
     before = hooks_of(net)
     with ledger(net) as outer, ledger(net) as inner:
         net(torch.ones(2, 8)).sum().backward()
-    assert outer.report == inner.report
+    # one profiler at a time looks inside kernels
+    assert dataclasses.replace(outer.report, unseen=0) == inner.report
     assert hooks_of(net) == before
 
 

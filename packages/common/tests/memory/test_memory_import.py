@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tokenseek_common import _storages, _table, memory
-from tokenseek_common.memory import _peak
+from tokenseek_common.memory import _books, _peak
 
 torch.set_num_threads(1)
 
@@ -35,6 +35,7 @@ def test_the_public_names_are_sorted() -> None:
     "documented",
     [
         *(getattr(memory, name) for name in memory.__all__),
+        _books.Books,
         _peak.Peak,
         _storages.storages_of,
         _table.align,

@@ -3,25 +3,26 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
 )
 from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.memory._ledger import ledger
 from tokenseek_common.memory._report import MemoryReport
+from tokenseek_common.memory._shapes import ShapesOnly
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
+
+_SMALL = 1000  # what is less than this part of the peak changes none of its first three digits
 
 fused_adamw: MakeOptimizer = functools.partial(torch.optim.AdamW, fused=True)
 """The optimizer whose step needs no temporaries."""
@@ -46,7 +47,8 @@ class Estimator(Generic[Model, Batch]):
 
     Args:
         build: Makes the model, adapted, frozen, checkpointed and in training mode as it will be.
-            A part of it may be moved or cast, but nothing may be read from its values.
+            A part of it may be moved or cast, but nothing may be read from its values; short
+            sequences of numbers, such as drop rates, have theirs.
         loss: What the step goes backward from, a scalar, given the model and a batch.
         optimizer: Makes the optimizer of the parameters that require gradients; None is a step
             without one.
@@ -68,13 +70,15 @@ class Estimator(Generic[Model, Batch]):
         optimizer: MakeOptimizer | None = fused_adamw,
     ) -> None:
         self._loss = loss
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        with self._mode, _movable(self._mode):
+        self._mode = ShapesOnly()
+        with self._mode.building(), _no_values_in("build"):
             self._model = build()
-        trainable = [p for p in self._model.parameters() if p.requires_grad]
+        self._trainable = [p for p in self._model.parameters() if p.requires_grad]
         with self._mode:
-            self._optimizer = optimizer(trainable) if optimizer is not None else None
-        self._has_state = False
+            self._optimizer = optimizer(self._trainable) if optimizer is not None else None
+            with _no_values_in("optimizer"):
+                self._make_state()
+        self._is_first = True
 
     def __call__(self, batch: Callable[[], Batch]) -> MemoryReport:
         """Keep the books of one step.
@@ -83,33 +87,70 @@ class Estimator(Generic[Model, Batch]):
             batch: Makes the batch; only its shapes and dtypes matter.
 
         Returns:
-            The report of a step that is not the first: the optimizer has its state.
+            The report of a step that is not the first: the optimizer has its state, and what the
+            model makes once and keeps is there, or is less than a thousandth of the peak.
 
         Raises:
             InputError: If the step needs the values of a tensor.
         """
-        distinct = _Distinct()  # type: ignore[no-untyped-call]  # torch leaves it without types
-        with self._mode, distinct:
+        with self._mode:
             made = batch()
-            if not self._has_state:
-                self._step(made)
-                self._has_state = True
-            with ledger(self._model, self._optimizer) as reading:
-                self._step(made)
-        return reading.report
+            report, state_fits = self._books_of(made)
+            if not state_fits:
+                report, _ = self._books_of(made)
+            left_behind = report.live_kinds["activations"] + report.live_kinds["temporaries"]
+            if self._is_first and left_behind * _SMALL > report.peak:
+                report, _ = self._books_of(made)
+            self._is_first = False
+        return report
 
-    def _step(self, batch: Batch) -> None:
+    def _make_state(self) -> None:
+        """Lets the optimizer make its state without a step of the model."""
+        if self._optimizer is not None:
+            for parameter in self._trainable:
+                parameter.grad = torch.empty_like(parameter)
+            self._optimizer.step()
+            self._model.zero_grad()
+
+    def _books_of(self, batch: Batch) -> tuple[MemoryReport, bool]:
+        """Runs a step.
+
+        Returns:
+            Its report, and whether the optimizer had state for those parameters that got a
+            gradient and for no others; now it has.
+        """
+        with ledger(self._model, self._optimizer) as reading:
+            stateless = self._step(batch)
+        return reading.report, stateless
+
+    def _step(self, batch: Batch) -> bool:
         try:
-            self._loss(self._model, batch).backward()
-            if self._optimizer is not None:
+            with _no_values_in("loss"):
+                self._loss(self._model, batch).backward()
+            if self._optimizer is None:
+                return True
+            before = len(self._optimizer.state)
+            with _no_values_in("optimizer"):
                 self._optimizer.step()
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise InputError(
-                f"loss ({error.func}) must not depend on the values of tensors, which an estimate "
-                "does not have; leave such operations out of the step"
-            ) from error
+            grown = len(self._optimizer.state) > before
+            idle = [p for p in self._trainable if p.grad is None and p in self._optimizer.state]
+            for parameter in idle:
+                del self._optimizer.state[parameter]
+            return not (idle or grown)
         finally:
             self._model.zero_grad()
+
+
+@contextlib.contextmanager
+def _no_values_in(function: str) -> Iterator[None]:
+    """Refuses, in the name of one of the given functions, what needs values."""
+    try:
+        yield
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise InputError(
+            f"{function} ({error.func}) must not depend on the values of tensors, which an "
+            "estimate does not have; leave such operations out of it"
+        ) from error
 
 
 def estimate(
@@ -132,7 +173,7 @@ def estimate(
         The ledger of the second step.
 
     Raises:
-        InputError: If the step needs the values of a tensor.
+        InputError: If the model or the step needs the values of a tensor, or the model has an LSTM.
 
     Example:
         >>> report = estimate(
@@ -144,30 +185,3 @@ def estimate(
         '64.0 GiB'
     """
     return Estimator(build, loss, optimizer=optimizer)(batch)
-
-
-class _Distinct(TorchDispatchMode):
-    """Lets `unique` find each value once, the most that it can find: fake ones don't say."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is not torch.ops.aten._unique2.default:
-            return func(*args, **kwargs or {})
-        (values,) = args[:1]
-        inverse = torch.empty_like(values, dtype=torch.long)
-        return torch.empty_like(values).flatten(), inverse, inverse.flatten()
-
-
-@contextlib.contextmanager
-def _movable(mode: FakeTensorMode) -> Iterator[None]:
-    """Let modules be moved and cast while they are built.
-
-    The mode remembers tensors by weak references, and torch swaps no parameter that has one.
-    """
-    converter = vars(mode.fake_tensor_converter)
-    converter["set_tensor_memo"] = lambda tensor, fake: None
-    try:
-        yield
-    finally:
-        del converter["set_tensor_memo"]

@@ -1,6 +1,12 @@
 """The kinds of memory that a training step holds."""
 
-KINDS = (
+from typing import Literal
+
+Kind = Literal[
+    "parameters", "gradients", "optimizer", "activations", "temporaries", "buffers", "other"
+]
+
+KINDS: tuple[Kind, ...] = (
     "parameters",
     "gradients",
     "optimizer",
@@ -11,4 +17,4 @@ KINDS = (
 )
 
 # All else is working memory: what a step needs beyond what stays from one step to the next.
-LASTING_KINDS = frozenset({"parameters", "gradients", "optimizer"})
+LASTING_KINDS: frozenset[Kind] = frozenset({"parameters", "gradients", "optimizer"})

@@ -1,13 +1,18 @@
 """Which module is at work: the one in its forward, or the one whose backward runs."""
 
 import bisect
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch._C._autograd import _get_sequence_nr
-from torch.distributed._tools.mod_tracker import ModTracker
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 OUTSIDE = "(outside)"
 
@@ -21,13 +26,13 @@ class _Frame:
     graph_task: int  # the backward pass that the call is part of, as under checkpointing; or -1
 
 
-class ModuleStack(ModTracker):
+class ModuleStack:
     """Follows forward calls with global hooks, and backward passes without any hook.
 
-    torch's `ModTracker` follows the backward pass with hooks on the tensors that go through a
-    module. They stay on leaves after the block, and expect each module once. This class reads
-    autograd's own numbering instead: nodes are numbered in the order of their creation, so the
-    number of the node that runs tells which module was in its forward when the node was made.
+    Hooks on the tensors that go through a module would stay on leaves, and would expect each
+    module once. This class reads autograd's own numbering instead: nodes are numbered in the order
+    of their creation, so the number of the node that runs tells which module was in its forward
+    when the node was made.
 
     Args:
         model: modules are named as in its ``named_modules()``; others count to the one that
@@ -35,17 +40,42 @@ class ModuleStack(ModTracker):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
         self._names = {module: name for name, module in model.named_modules()}
         self._frames: list[_Frame] = []
         # node numbers at which the owner changes, and the owner from there on
         self._starts: list[int] = [0]
         self._owners: list[str] = [OUTSIDE]
 
+    @contextlib.contextmanager
+    def following(self, on_outermost: Callable[[], None]) -> Iterator[None]:
+        """Follows what runs in the block.
+
+        Args:
+            on_outermost: called before each outermost forward.
+        """
+
+        def before(module: nn.Module, inputs: Any) -> None:
+            if not self._frames:
+                on_outermost()
+            self._before_forward(module)
+
+        entering = register_module_forward_pre_hook(before)
+        leaving = register_module_forward_hook(self._after_forward, always_call=True)
+        try:
+            yield
+        finally:
+            entering.remove()
+            leaving.remove()
+
     @property
     def in_forward(self) -> bool:
         """Whether a module's forward runs, be it a recomputation during a backward pass."""
         return bool(self._frames) and self._frames[-1].graph_task == _graph_task()
+
+    @property
+    def in_backward(self) -> bool:
+        """Whether a backward pass runs in this thread, recomputations included."""
+        return _graph_task() != -1
 
     @property
     def owner(self) -> str:
@@ -61,18 +91,16 @@ class ModuleStack(ModTracker):
             return OUTSIDE
         return self._owners[bisect.bisect_right(self._starts, number) - 1]
 
-    def _fw_pre_hook(self, mod: nn.Module, input: Any) -> None:
-        if not self._frames and self._user_pre_fw_hook is not None:
-            self._user_pre_fw_hook(mod, input)  # for the outermost module only
+    def _before_forward(self, module: nn.Module) -> None:
         caller = self._frames[-1].owner if self._frames else OUTSIDE
-        self._frames.append(_Frame(mod, self._names.get(mod, caller), _graph_task()))
+        self._frames.append(_Frame(module, self._names.get(module, caller), _graph_task()))
         self._mark()
 
-    def _fw_post_hook(self, mod: nn.Module, input: Any, output: Any) -> None:
-        if not any(frame.module is mod for frame in self._frames):
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not any(frame.module is module for frame in self._frames):
             return
         # calls inside this one that were interrupted before their own hook ran end here too
-        while self._frames.pop().module is not mod:
+        while self._frames.pop().module is not module:
             pass
         self._mark()
 

@@ -1,8 +1,8 @@
 """The largest value of a sum, and what it was made of at that instant."""
 
-from tokenseek_common.memory._kinds import KINDS
+from tokenseek_common.memory._kinds import KINDS, Kind
 
-Held = dict[tuple[str, str], int]  # (module, kind) -> bytes
+Held = dict[tuple[str, Kind], int]  # (module, kind) -> bytes
 
 
 class Peak:
@@ -16,29 +16,29 @@ class Peak:
 
     Example:
         >>> peak = Peak(0, {})
-        >>> peak.offer(8, {("encoder", "activations"): 8})
-        >>> peak.offer(4, {("encoder", "activations"): 4})
+        >>> peak.offer({("encoder", "activations"): 8}, 8)
+        >>> peak.offer({("encoder", "activations"): 4}, 4)
         >>> peak.size, peak.modules()
         (8, {'encoder': {'activations': 8}})
     """
 
     def __init__(self, size: int, held: Held) -> None:
         self.size = size
-        self._held = held.copy()
+        self._held = held
 
-    def offer(self, size: int, held: Held) -> None:
+    def offer(self, held: Held, size: int) -> None:
         """Keeps a sum if none before was larger.
 
         Args:
+            held: bytes by module and kind, from now on this object's own.
             size: the sum in bytes.
-            held: bytes by module and kind; copied if they are kept.
         """
         if size >= self.size:
-            self.size, self._held = size, held.copy()
+            self.size, self._held = size, held
 
     def kinds(self) -> dict[str, int]:
         """Sums the bytes of each kind over the modules; every kind is there."""
-        kinds = dict.fromkeys(KINDS, 0)
+        kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
         for (_, kind), size in self._held.items():
             kinds[kind] += size
         return kinds

@@ -24,9 +24,12 @@ class MemoryReport:
         live_before: bytes at the start of the block.
         working: the largest value over the block of everything except parameters, gradients and
             optimizer state; it need not be at the instant of ``peak``. None where it is unknown.
+        unseen: how far the true peak lies above ``peak``: what kernels allocate for themselves and
+            give back before they return. None where it is unknown.
         kinds: bytes of each kind at the instant of ``peak``; their sum is ``peak``. Empty where
             kinds are unknown.
         working_kinds: bytes of each kind at the instant of ``working``.
+        live_kinds: bytes of each kind at the end of the block.
         modules: bytes at the instant of ``peak`` by module, then by kind; their sum is ``peak``.
 
     Example:
@@ -41,8 +44,10 @@ class MemoryReport:
     live: int
     live_before: int = 0
     working: int | None = None
+    unseen: int | None = None
     kinds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     working_kinds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    live_kinds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     modules: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -129,6 +134,8 @@ class MemoryReport:
         ]
         if self.working is not None:
             figures.append(["working", format_bytes(self.working)])
+        if self.unseen:
+            figures.append(["inside kernels", format_bytes(self.unseen)])
         parts = [f"{self.source}, {self.device}\n{align(figures)}"]
         if self.kinds:
             parts.append(align(self._kind_rows()))
