@@ -49,6 +49,7 @@ class Train(CommonOptions):
             "input": InputError("rate (9) must be\nbelow 1; lower it"),
             "failure": RunError("loss (nan) must be finite; lower the rate"),
             "interrupt": KeyboardInterrupt(),
+            "saved": KeyboardInterrupt("ended at step 5, saved"),
             "surprise": LookupError("\nnot there\nat all"),
             "silence": LookupError(),
         }
@@ -157,6 +158,7 @@ def test_quiet_silences_all_but_errors(capsys: pytest.CaptureFixture[str]) -> No
         ("input", 2, "rate (9) must be below 1; lower it"),
         ("failure", 1, "loss (nan) must be finite; lower the rate"),
         ("interrupt", 130, "interrupted"),
+        ("saved", 130, "ended at step 5, saved"),
         ("surprise", 1, "LookupError: not there; run again with --debug for the traceback"),
         ("silence", 1, "LookupError; run again with --debug for the traceback"),
     ],

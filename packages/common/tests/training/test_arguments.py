@@ -8,11 +8,10 @@ import torch
 from tokenseek_common.training import trainer_arguments
 
 
-def test_the_trainer_is_silent_saves_on_sigterm_and_keeps_to_one_device(tmp_path: Path) -> None:
+def test_the_trainer_is_silent_and_keeps_to_one_device(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="this package does not depend on it")
     arguments = trainer_arguments(tmp_path, device=torch.device("cpu"), max_steps=3, save_steps=2)
     assert (arguments.max_steps, arguments.save_steps) == (3, 2)
-    assert arguments.enable_jit_checkpoint
     assert arguments.disable_tqdm
     assert arguments.report_to == []
     assert arguments.n_gpu <= 1

@@ -113,7 +113,7 @@ def test_the_count_is_told_as_text_as_cells_and_as_json() -> None:
         "all                           16      60   304 B"
     )
     title, columns, rows = count.cells()
-    assert title == "Parameters: 16 of 76 are trained (21.05%)"
+    assert title == "Parameters, 21.05% trained"
     assert columns == ["module", "trained", "frozen", "stored"]
     assert rows[-1] == ["all", 16, 60, "304 B"]
     assert json.loads(count.to_json()) == {
@@ -130,7 +130,7 @@ def test_the_count_is_told_as_text_as_cells_and_as_json() -> None:
 def test_a_model_without_parameters_has_none() -> None:
     count = count_parameters(nn.ReLU())
     assert count.cells() == (
-        "Parameters: 0 of 0 are trained (0.00%)",
+        "Parameters, 0.00% trained",
         ["module", "trained", "frozen", "stored"],
         [["all", 0, 0, "0 B"]],
     )

@@ -20,7 +20,10 @@ from mept.cli import main
 from mept.training import docstring_samples
 from saved import mood_rows, save_minilm, save_rows, save_tiny
 from tiny_models import tiny_config
+from tokenseek_common import RunError
+from tokenseek_common.cli import Console
 from tokenseek_common.data import score_predictions
+from tokenseek_common.training import FiniteTrainer
 
 OWN = ("--labels", "glad", "sad")
 BRIEF = ("--max-length", "24", "--batch-size", "8", "--device", "cpu", "--num-virtual-tokens", "3")
@@ -75,7 +78,9 @@ def test_a_classifier_learns_a_task_and_the_adapter_scores_the_same_when_it_is_r
     assert list(curve) == [8, 16, 24, 32, 40, 48, 56, 60]
     assert result["chosen_step"] == max(curve, key=lambda step: curve[step]), "the first of them"
     assert result["dev_score"] == max(curve.values())
-    told = capsys.readouterr().out
+    told, noted = capsys.readouterr()
+    assert told.startswith("Parameters, ")
+    assert "not trained" not in noted
     assert "chosen step" in told
     assert f"adapter: {output / 'adapter'}" in told
 
@@ -94,6 +99,30 @@ def test_a_classifier_learns_a_task_and_the_adapter_scores_the_same_when_it_is_r
         ("glad", "sad")[place] == row["label"] for place, row in zip(found, rows, strict=True)
     )
     assert right / 30 == result["test"]["score"]
+
+
+@pytest.mark.parametrize(("experts", "at_rest"), [(1, ["*.mept_router.*"]), (4, [])])
+def test_routers_have_a_learning_rate_of_their_own_and_a_single_one_may_rest(
+    experts: int,
+    at_rest: list[str],
+    models: dict[str, Path],
+    moods: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(trainer: FiniteTrainer, console: Console, **settings: Any) -> Any:
+        names = {id(p): name for name, p in trainer.model.named_parameters()}  # type: ignore[union-attr]
+        groups = trainer.create_optimizer().param_groups
+        rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+        assert {rate for name, rate in rates.items() if "mept_router" in name} == {0.5}
+        assert {rate for name, rate in rates.items() if "mept_router" not in name} == {0.02}
+        assert settings["at_rest"] == at_rest
+        raise RunError("seen")
+
+    monkeypatch.setattr("mept.training._fit.train_to_end", seen)
+    options = ("--router-learning-rate", "0.5", "--num-experts", str(experts), "--quiet")
+    task = ("--task", f"mood={moods}", *OWN, "--output", str(output))
+    assert main(["train", "--model", str(models["bert"]), *task, *options]) == 1
 
 
 def test_the_adapter_is_the_checkpoint_that_scored_best(

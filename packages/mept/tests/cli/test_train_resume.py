@@ -4,9 +4,8 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from mept.cli import main
 from saved import mood_rows, save_rows, save_tiny
-from tokenseek_common.training import standing_of
+from tokenseek_common.training import FiniteTrainer
 
 
 @pytest.fixture(scope="module")
@@ -100,27 +99,31 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_set_aside_and_the_run_goes
     assert same(whole, copied)
 
 
-def test_on_sigterm_the_run_saves_itself_and_can_be_resumed(
-    model: Path, moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_on_an_interrupt_the_run_saves_itself_and_can_be_resumed(
+    model: Path,
+    moods: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
-    before = signal.getsignal(signal.SIGTERM)
+    stepped = FiniteTrainer.training_step
 
-    def stop() -> None:
-        while signal.getsignal(signal.SIGTERM) is before:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def interrupted(trainer: FiniteTrainer, *args: Any) -> Any:
+        if trainer.state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return stepped(trainer, *args)
 
-    threading.Thread(target=stop, daemon=True).start()
-    options = ("--steps", "2000", "--evaluate-every", "2000", "--quiet")
-    assert train(model, moods, folder, *options) == 1
+    monkeypatch.setattr(FiniteTrainer, "training_step", interrupted)
+    assert train(model, moods, folder, "--steps", "3", "--quiet") == 130
     assert capsys.readouterr().err == (
-        "error: training was stopped by SIGTERM before step 2000, its last, and has saved itself; "
+        "error: training was asked to end at step 2 of 3, and has saved itself; "
         f"go on with the same options, --output {folder} and --resume\n"
     )
-    assert standing_of(folder / "checkpoints").checkpoint is not None
-    assert signal.getsignal(signal.SIGTERM) is before
     assert not (folder / "adapter").exists()
+    monkeypatch.undo()
+    assert train(model, moods, folder, "--steps", "3", "--resume") == 0
+    assert f"resuming from {folder / 'checkpoints' / 'checkpoint-2'}" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

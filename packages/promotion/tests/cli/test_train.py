@@ -65,9 +65,11 @@ def test_weights_are_trained_and_told_of(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--config", write(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[0].startswith("3 steps, in ")
-    assert out.splitlines()[0].endswith(" s on 1 process: weights in promotion-train-001")
-    assert out.splitlines()[1].strip() == "On 1 held-out scenes"
+    told = [line.strip() for line in out.splitlines()]
+    assert told[0] == "Parameters, 100.00% trained"
+    (ends,) = (place for place, line in enumerate(told) if line.startswith("3 steps, in "))
+    assert told[ends].endswith(" s on 1 process: weights in promotion-train-001")
+    assert told[ends + 1] == "On 1 held-out scenes"
     assert all(name in out for name in ("epe", "epe_zero", "abs_rel", "abs_rel_median"))
     assert "training 3/3" in err
     folder = tmp_path / "promotion-train-001"
@@ -83,7 +85,7 @@ def test_the_result_is_one_json_object_and_a_given_seed_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    options = ["--output", str(folder), "--json", "--seed", "3"]
+    options = ["--output", str(folder), "--json", "--seed", "3", "--no-movement-check"]
     assert main(["train", "--config", write(tmp_path), *options]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["output"], result["steps"], result["processes"]) == (str(folder), 3, 1)

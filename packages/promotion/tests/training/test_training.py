@@ -20,9 +20,10 @@ from promotion.training._batches import StepBatches
 from promotion.training._checkpoints import checkpoints
 from promotion.training._config import PartName
 from promotion.training._schedule import rate
-from promotion.training._start import leaves_unused
+from promotion.training._start import leaves_unused, unused_in
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
+from tokenseek_common.tuning import freeze
 
 
 def stage_of(**changes: Any) -> StageConfig:
@@ -89,8 +90,11 @@ def test_losses_are_logged_as_the_mean_of_some_steps(
     assert all(line["loss_flow"] > 0 and line["loss_depth"] > 0 for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGTERM, RunError), (signal.SIGINT, KeyboardInterrupt)]
+)
 def test_a_run_that_was_asked_to_end_goes_on_as_if_it_had_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, kind: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of()
     whole = train(config, tmp_path / "whole")
@@ -98,18 +102,16 @@ def test_a_run_that_was_asked_to_end_goes_on_as_if_it_had_not(
 
     def ended(trainer: Trainer, batch: Any) -> dict[str, float]:
         if trainer.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return taken(trainer, batch)
 
     monkeypatch.setattr(Trainer, "_take_step", ended)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RunError) as error:
+    with pytest.raises(kind) as error:
         train(config, tmp_path / "cut")
     assert str(error.value) == (
         "training was asked to end at step 5 of 8, and has saved itself; go on with the same "
         f"config, --output {tmp_path / 'cut'} and --resume"
     )
-    assert signal.getsignal(signal.SIGTERM) == before
     monkeypatch.setattr(Trainer, "_take_step", taken)
     (tmp_path / "cut" / "step-00000007.partial").mkdir()  # cut off in mid-save
     assert equal(train(config, tmp_path / "cut"), whole)
@@ -175,15 +177,44 @@ def test_frozen_parts_stay_as_they_are(
 def test_it_is_known_which_steps_leave_parameters_unused(
     tmp_path: Path, tasks: tuple[TaskName, ...], em_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(
-        model=ProMotionConfig.size("nano", em_steps=em_steps),
-        stages=(stage_of(steps=1, tasks=tasks),),
-    )
+    stage = stage_of(steps=1, tasks=tasks)
+    config = config_of(model=ProMotionConfig.size("nano", em_steps=em_steps), stages=(stage,))
     trainer = Trainer(config, tmp_path, Console(quiet=True))
     monkeypatch.setattr(trainer.optimizer, "zero_grad", lambda: None)
     trainer.run()
-    unused = any(parameter.grad is None for parameter in trainer.bare.parameters())
-    assert unused == leaves_unused(config) == (em_steps == 0 or len(tasks) == 1)
+    unused = {name for name, p in trainer.bare.named_parameters() if p.grad is None}
+    told = set(freeze(trainer.bare, *unused_in(stage, config)))
+    assert unused == told
+    assert bool(unused) == leaves_unused(config) == (em_steps == 0 or len(tasks) == 1)
+
+
+def test_after_the_first_steps_it_is_told_what_has_not_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("promotion.training._trainer.MOVEMENT_STEPS", 3)
+    config = config_of(stages=(stage_of(tasks=("flow",), frozen=("features",)),))
+    folders = [tmp_path / name for name in ("well", "ill", "off")]
+    for folder in folders:
+        folder.mkdir()
+    Trainer(config, folders[0], Console()).run()
+    out, err = capsys.readouterr()
+    assert [line.split()[:3] for line in out.splitlines()[4:] if line.strip()] == [
+        ["encoder", "0", "42584"],
+        ["denoiser", "0", "4608"],
+        ["learner", "0", "9442"],
+        ["flow", "179681", "0"],
+        ["depth", "178657", "0"],
+        ["all", "358338", "56634"],
+    ]
+    assert "not trained" not in err
+
+    monkeypatch.setattr("promotion.training._trainer.unused_in", lambda *_: [])
+    Trainer(config, folders[1], Console()).run()
+    out, err = capsys.readouterr()
+    assert "trainable tensors (18 of 39 not trained in 3 steps) must all have a finite" in err
+    assert "depth.gru" in out
+    Trainer(config, folders[2], Console(), movement_check=False).run()
+    assert "not trained" not in capsys.readouterr().err
 
 
 def test_a_model_without_prototypes_can_be_trained(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tokenseek_common import InputError
 from tokenseek_common.rows import RowRecord, RowSelection
+from tokenseek_common.tuning import trainability_restored
 from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
 from tokenseek_core._attention import (
     BEYOND_SDPA,
@@ -239,14 +240,9 @@ def frozen(block: nn.Module) -> Callable[..., Any]:
     forward = block.forward
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        trainable = [parameter for parameter in block.parameters() if parameter.requires_grad]
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        try:
+        with trainability_restored(block):
+            block.requires_grad_(False)
             return forward(*args, **kwargs)
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
 
     return run
 

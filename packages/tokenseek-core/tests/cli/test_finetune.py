@@ -76,7 +76,10 @@ def test_a_model_is_fine_tuned_and_its_folder_reopens_and_answers(
 ) -> None:
     options = ("--epochs", "12", "--selector", "random", "--eval-data", str(records), "--json")
     assert finetune(model, records, output, *options) == 0
-    result = told(capsys)
+    out, err = capsys.readouterr()
+    assert "Parameters, 100.00% trained" in err
+    assert "not trained" not in err
+    result = json.loads(out)
     assert result["steps"] == 72
     assert result["output"] == str(output)
     assert result["eval_loss_after"] < result["eval_loss_before"] / 4
@@ -100,7 +103,10 @@ def test_an_adapter_is_fine_tuned_and_its_folder_reopens_and_answers(
 
     options = ("--lora", "--epochs", "8", "--lr", "3e-2", "--eval-data", str(records), "--json")
     assert finetune(model, records, output, *options) == 0
-    result = told(capsys)
+    out, err = capsys.readouterr()
+    assert "base_model.model.model.layers" in err
+    assert "not trained" not in err
+    result = json.loads(out)
     assert result["eval_loss_after"] < result["eval_loss_before"]
     assert not (output / "model.safetensors").exists()
     adapter = weights(output)

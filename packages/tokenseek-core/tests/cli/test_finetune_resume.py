@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saved_llama import save_llama, save_records
-from tokenseek_common.training import standing_of
+from tokenseek_common.training import FiniteTrainer, standing_of
 from tokenseek_core.cli import main
 from tokenseek_core.models._pretrained import load_pretrained
 
@@ -177,25 +175,31 @@ def test_gradients_that_are_not_finite_stop_the_run_although_the_loss_is(
     assert "gradient norm (nan) must be finite, but is not at step 1" in capsys.readouterr().err
 
 
-def test_on_sigterm_the_run_saves_and_can_be_resumed(
-    model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
+def test_on_a_signal_the_run_saves_itself_and_can_be_resumed(
+    number: int,
+    code: int,
+    model: Path,
+    records: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
-    before = signal.getsignal(signal.SIGTERM)
+    stepped = FiniteTrainer.training_step
 
-    def stop() -> None:
-        while signal.getsignal(signal.SIGTERM) is before:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def asked(trainer: FiniteTrainer, *args: Any) -> Any:
+        if trainer.state.global_step == 1:
+            os.kill(os.getpid(), number)
+        return stepped(trainer, *args)
 
-    threading.Thread(target=stop, daemon=True).start()
-    options = ("--max-steps", "100000", "--save-steps", "100000", "--quiet")
-    assert finetune(model, records, folder, *options) == 1
-    standing = standing_of(folder)
-    assert standing.checkpoint is not None
+    monkeypatch.setattr(FiniteTrainer, "training_step", asked)
+    assert finetune(model, records, folder, "--max-steps", "3", "--quiet") == code
     assert capsys.readouterr().err == (
-        "error: training was stopped by SIGTERM before step 100000, its last, and has saved "
-        f"itself; go on with the same options, --output {folder} and --resume\n"
+        "error: training was asked to end at step 2 of 3, and has saved itself; "
+        f"go on with the same options, --output {folder} and --resume\n"
     )
-    assert signal.getsignal(signal.SIGTERM) is before
     assert not (folder / "model.safetensors").exists()
+    monkeypatch.undo()
+    assert finetune(model, records, folder, "--max-steps", "3", "--resume") == 0
+    assert f"resuming from {folder / 'checkpoint-2'}" in capsys.readouterr().err

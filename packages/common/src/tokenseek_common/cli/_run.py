@@ -114,8 +114,8 @@ def run(
         return _failed(str(error), 2, debug=debug)
     except RunError as error:
         return _failed(str(error), 1, debug=debug)
-    except KeyboardInterrupt:
-        return _failed("interrupted", 130, debug=debug)
+    except KeyboardInterrupt as interrupt:
+        return _failed(str(interrupt) or "interrupted", 130, debug=debug)
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; without this, Python complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,16 +1,19 @@
 from ._arguments import trainer_arguments
 from ._checkpoints import Standing, set_aside, standing_of
+from ._ending import train_to_end
 from ._finite import FiniteTrainer, Watch
 from ._quiet import transformers_quiet
-from ._signals import sigterm_restored
+from ._signals import asked_to_end, ended
 
 __all__ = [
     "FiniteTrainer",
     "Standing",
     "Watch",
+    "asked_to_end",
+    "ended",
     "set_aside",
-    "sigterm_restored",
     "standing_of",
+    "train_to_end",
     "trainer_arguments",
     "transformers_quiet",
 ]

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 
 def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) -> TrainingArguments:
-    """The Trainer's settings: silent, saved on SIGTERM, on one device; and the given ones.
+    """The Trainer's settings: silent, on one device; and the given ones.
 
     Args:
         folder: Where checkpoints go.
@@ -27,7 +27,6 @@ def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) ->
     arguments = TrainingArguments(
         output_dir=str(folder),
         save_strategy="steps",
-        enable_jit_checkpoint=True,  # on SIGTERM
         log_level="error",
         disable_tqdm=True,
         report_to="none",

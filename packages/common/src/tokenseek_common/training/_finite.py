@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -19,6 +21,7 @@ from transformers import (
 from tokenseek_common._errors import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.training._checkpoints import standing_of
+from tokenseek_common.tuning import parameter_groups
 
 
 class FiniteTrainer(Trainer):
@@ -26,16 +29,34 @@ class FiniteTrainer(Trainer):
 
     Args:
         remedy: What to do where a step is not finite, such as "lower --lr or look at the data".
+        learning_rates: Of parameters that a pattern matches, as of `parameter_groups`.
         settings: Arguments of the Trainer.
 
     Attributes:
         step_loss: Loss of the current optimizer step, as far as it has come.
     """
 
-    def __init__(self, *, remedy: str, **settings: Any) -> None:
+    def __init__(
+        self, *, remedy: str, learning_rates: Mapping[str, float] | None = None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.remedy = remedy
+        self.learning_rates = learning_rates
         self.step_loss = 0.0
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
+        """Make the optimizer that the settings name, of our `parameter_groups`."""
+        if self.optimizer is None:
+            model: Any = self.model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            groups = parameter_groups(
+                model,
+                learning_rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                learning_rates=self.learning_rates,
+            )
+            self.optimizer = kind(groups, **options)
+        return self.optimizer
 
     def training_step(
         self,

@@ -89,7 +89,7 @@ class ParameterCount:
             [name or "(root)", part.trainable, part.frozen, format_bytes(part.stored)]
             for name, part in [*self.parts.items(), ("all", sums)]
         ]
-        title = f"Parameters: {sums.trainable:,} of {numbers:,} are trained ({share})"
+        title = f"Parameters, {share} trained"
         return title, ["module", "trained", "frozen", "stored"], rows
 
 

@@ -219,6 +219,7 @@ class Train(TrainOptions):
             device=device,
             console=console,
             under=self.row_method()(ready.model),
+            movement_check=self.movement_check,
         )
 
     def _save(self, ready: Ready, folder: Path) -> None:

@@ -23,7 +23,17 @@ RANDOM = "random-bert"
 
 _MOST_STEPS = 1_000_000
 
-FREE = ("task", "output", "device", "quiet", "json", "debug", "resume", "generation")
+FREE = (
+    "task",
+    "output",
+    "device",
+    "quiet",
+    "json",
+    "debug",
+    "resume",
+    "generation",
+    "movement_check",
+)
 """Options that may differ when a run is resumed; of the tasks, the samples are compared."""
 
 
@@ -91,6 +101,9 @@ class TrainOptions(CommonOptions):
     """The highest; it rises for 6 % of the steps and falls to nothing. By default 0.1 where a
     decoder writes and its prompts start hidden, else 0.02."""
 
+    router_learning_rate: float | None = None
+    """The same of the routers alone; by default that of all."""
+
     max_length: int | None = None
     """Most tokens of a sample, whose long text is cut; by default 256 if the model has so many."""
 
@@ -120,6 +133,9 @@ class TrainOptions(CommonOptions):
     generation: bool = True
     """In the end, also let a model that writes do so freely."""
 
+    movement_check: bool = True
+    """After the first steps, tell which parameters have had no gradient or have not moved."""
+
     resume: bool = False
     """Go on with the interrupted run in --output."""
 
@@ -127,7 +143,8 @@ class TrainOptions(CommonOptions):
         super().__post_init__()
         names = ("steps", "batch_size", "max_length", "limit", "evaluate_every")
         check_counts({name: getattr(self, name) for name in names})
-        check_positive({"epochs": self.epochs, "learning_rate": self.learning_rate})
+        rates = ("epochs", "learning_rate", "router_learning_rate")
+        check_positive({name: getattr(self, name) for name in rates})
         check_shares({"dev_size": self.dev_size, "test_size": self.test_size})
         if self.token_ratio is not None and not 0 < self.token_ratio <= 1:
             raise InputError(
@@ -213,4 +230,5 @@ class TrainOptions(CommonOptions):
             evaluate_every=min(self.evaluate_every or math.ceil(steps / 8), steps),
             temperature=self.temperature if self.mixture == "temperature" else 1.0,
             seed=self.seed,
+            router_learning_rate=self.router_learning_rate,
         )

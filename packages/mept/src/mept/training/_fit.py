@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
-from transformers import PrinterCallback
 
 from mept.training._forms import Form, Questions, Row
 from mept.training._trainer import FOLDER, ScoreWatch, ScoringTrainer, training_arguments
-from tokenseek_common import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.data import TaskSample, mix_samples
-from tokenseek_common.training import sigterm_restored
+from tokenseek_common.training import train_to_end
+
+ROUTERS = "*.mept_router.*"
+"""What routers' parameters are called."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Schedule:
         evaluate_every: Steps from one score of the dev samples to the next.
         temperature: 1 draws tasks in proportion to their samples, a large one draws all alike.
         seed: Of everything random.
+        router_learning_rate: The highest of the routers; None is that of all.
     """
 
     steps: int
@@ -40,6 +42,7 @@ class Schedule:
     evaluate_every: int
     temperature: float
     seed: int
+    router_learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def fit(
     device: torch.device,
     console: Console,
     under: AbstractContextManager[object],
+    movement_check: bool = True,
 ) -> Fitted:
     """Train a model's prompts, and leave it with the weights that scored best on dev.
 
@@ -105,9 +109,11 @@ def fit(
         device: Where it trains.
         console: Where progress is told.
         under: What the steps are taken under.
+        movement_check: Tell what the first steps have not moved.
 
     Raises:
-        RunError: A loss is not finite, or the run was asked to stop.
+        RunError: A loss is not finite, or SIGTERM ended the run.
+        KeyboardInterrupt: Ctrl-C ended it.
     """
     arguments = training_arguments(
         folder / FOLDER,
@@ -120,26 +126,27 @@ def fit(
         seed=schedule.seed,
         data_seed=schedule.seed,
     )
-    with ExitStack() as stack:
-        stack.enter_context(sigterm_restored())
-        stack.enter_context(under)
+    rate = schedule.router_learning_rate
+    with under:
         trainer = ScoringTrainer(
             form=form,
             dev=dev,
+            learning_rates=None if rate is None else {ROUTERS: rate},
             model=model,
             args=arguments,
             data_collator=form.collator,
             train_dataset=rows,
             eval_dataset=dev.samples,
         )
-        trainer.remove_callback(PrinterCallback)  # it prints to stdout
-        trainer.add_callback(ScoreWatch(trainer, console, stack))
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    state = trainer.state
-    if state.global_step < state.max_steps:
-        raise RunError(
-            f"training was stopped by SIGTERM before step {state.max_steps}, its last, and has "
-            f"saved itself; go on with the same options, --output {folder} and --resume"
+        state = train_to_end(
+            trainer,
+            console,
+            output=folder,
+            checkpoint=checkpoint,
+            watch=ScoreWatch,
+            movement_check=movement_check,
+            # The gate of a single expert is 1, whatever its router says.
+            at_rest=[ROUTERS] if model.peft_config["default"].num_experts == 1 else [],
         )
     best = state.best_global_step
     assert best is not None, "the last step was scored"

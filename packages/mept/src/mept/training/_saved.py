@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mept.training._asked import Asked
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 from tokenseek_common.data import Task
 
 RECORD, RESULT, ASKED = "run.json", "result.json", "mept.json"
@@ -43,9 +43,8 @@ class SavedAdapter:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object; a reader never sees half of it."""
-    written = path.with_name(f"{path.name}.new")
-    written.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    written.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_record(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from torch import nn
 
 from mept._layer import PromptedBlock
+from tokenseek_common.tuning import count_parameters
 
 
 @dataclass(frozen=True)
@@ -55,5 +56,4 @@ def prompt_sizes(model: nn.Module) -> PromptSizes:
         stored += router.numel() + experts.numel() + shared
         active += router.numel() + settings.top_k * experts[0].numel() + shared
         rows = settings.num_virtual_tokens
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return PromptSizes(trained, stored, active, rows)
+    return PromptSizes(count_parameters(model).trainable, stored, active, rows)

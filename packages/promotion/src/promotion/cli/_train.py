@@ -44,6 +44,9 @@ class Train(CommonOptions):
     tensorboard: bool = False
     """Write the figures of the log as events for tensorboard too."""
 
+    movement_check: bool = True
+    """After the first steps, tell which parameters have had no gradient or have not moved."""
+
     seed: int | None = None  # type: ignore[assignment]  # the file has one already
     """Seed of everything random, in place of the file's."""
 
@@ -69,7 +72,12 @@ class Train(CommonOptions):
             own = console if state.is_main_process else Console(quiet=True)
             started = time.perf_counter()
             Trainer(
-                config, folder, own, accelerator=accelerator, tensorboard=self.tensorboard
+                config,
+                folder,
+                own,
+                accelerator=accelerator,
+                tensorboard=self.tensorboard,
+                movement_check=self.movement_check,
             ).run()
         if state.is_main_process:
             seconds = time.perf_counter() - started
@@ -119,6 +127,9 @@ class Train(CommonOptions):
         )
 
 
+CODES = {InputError: 2, RunError: 1, KeyboardInterrupt: 130}
+"""How `run` leaves after each."""
+
 FIGURES = ("epe", "abs_rel")
 """How the names of an evaluation's figures begin."""
 
@@ -143,9 +154,9 @@ def told_once(state: PartialState) -> Iterator[None]:
     """Let the main process alone tell what all of them found, and part from the others."""
     try:
         yield
-    except (InputError, RunError) as error:
+    except (InputError, RunError, KeyboardInterrupt) as error:
         state.destroy_process_group()
         if state.is_main_process:
             raise
-        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+        raise SystemExit(CODES[type(error)]) from None
     state.destroy_process_group()

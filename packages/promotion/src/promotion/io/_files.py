@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 
 
 @contextlib.contextmanager
@@ -39,18 +36,5 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         InputError: If it cannot be written.
     """
-    target = Path(os.path.realpath(path))  # what a link points to, not the link
-    part = target.with_name(f".{secrets.token_hex(8)}.part")  # a replacement must not cross disks
-    try:
-        if target.exists() and not os.access(target, os.W_OK):
-            # Only the folder's permissions would count below.
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        try:
-            part.write_bytes(content)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{path} must be writable ({error.strerror}); make its folder or choose another path"
-        ) from error
+    with replacing(path) as part:
+        part.write_bytes(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -14,9 +14,10 @@ from promotion._losses import LossConfig
 from promotion._model import BOTH, TaskName
 from promotion.datasets import AugmentConfig
 from promotion.scenes import SceneConfig
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 
 PartName = Literal["features", "flow", "depth"]
+PARTS: tuple[PartName, ...] = get_args(PartName)
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -180,9 +181,8 @@ def training_config(content: Any, path: Path) -> TrainingConfig:
 
 def write_training_config(config: TrainingConfig, path: Path) -> None:
     """Write a file from which `read_training_config` reads the same; it is there whole or not."""
-    written = path.with_name(f"{path.name}.new")
-    written.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
-    written.replace(path)
+    with replacing(path) as part:
+        part.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
 
 
 def first_difference(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from promotion._model import BOTH, ProMotion
-from promotion.training._config import TrainingConfig
+from promotion.training._config import PartName, StageConfig, TrainingConfig
+from tokenseek_common.tuning import parameter_groups
 
 
 def start_model(config: TrainingConfig) -> ProMotion:
@@ -16,23 +17,36 @@ def start_model(config: TrainingConfig) -> ProMotion:
 
 
 def start_optimizer(model: ProMotion, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW, for what comes before the decoders and, after it, for the decoders."""
-    early = [model.encoder, model.denoiser, model.learner]
-    groups = [parameters_of(*early), parameters_of(model.flow, model.depth)]
-    return torch.optim.AdamW(
-        [{"params": group} for group in groups], lr=1.0, weight_decay=config.weight_decay
+    """AdamW, for what comes before the decoders and, after it, for each of them."""
+    groups = parameter_groups(
+        model,
+        learning_rate=1.0,  # the schedule's factors are the rates
+        weight_decay=config.weight_decay,
+        learning_rates={"flow.*": 1.0, "depth.*": 1.0},
+        no_decay=(),  # as networks for optical flow are trained
     )
+    return torch.optim.AdamW(groups)
 
 
-def parameters_of(*parts: torch.nn.Module | None) -> list[torch.nn.Parameter]:
-    """The parameters of the parts that are there."""
-    return [parameter for part in parts if part is not None for parameter in part.parameters()]
+def patterns_of(model: ProMotion, part: PartName) -> list[str]:
+    """Patterns of a part's parameters."""
+    names = ("encoder", "denoiser", "learner") if part == "features" else (part,)
+    return [f"{name}.*" for name in names if getattr(model, name) is not None]
+
+
+def unused_in(stage: StageConfig, config: TrainingConfig) -> list[str]:
+    """Patterns of what has no part in a stage's losses: it has no gradient."""
+    unused = [f"{task}.*" for task in BOTH if task not in stage.tasks]
+    if stage.tasks == ("depth",):
+        unused.append("depth.motion.*")  # which reads the flow
+    if config.model.prototypes > 0 and config.model.em_steps == 0:
+        unused.append("learner.value.*")  # what EM reads of tokens
+    return unused
 
 
 def leaves_unused(config: TrainingConfig) -> bool:
     """Whether a step may give some of the parameters no gradient, which DDP has to be told."""
-    idle = config.model.prototypes > 0 and config.model.em_steps == 0  # what EM reads of tokens
-    return idle or any(stage.frozen or set(stage.tasks) != set(BOTH) for stage in config.stages)
+    return any(stage.frozen or unused_in(stage, config) for stage in config.stages)
 
 
 def widen_scalars(model: torch.nn.Module) -> None:

@@ -26,8 +26,7 @@ from promotion.training._checkpoints import (
     save_checkpoint,
     step_of,
 )
-from promotion.training._config import PartName, StageConfig, TrainingConfig
-from promotion.training._ending import asked_to_end
+from promotion.training._config import PARTS, StageConfig, TrainingConfig
 from promotion.training._evaluate import evaluate_scenes
 from promotion.training._log import TrainingLog
 from promotion.training._processes import start_processes
@@ -35,16 +34,28 @@ from promotion.training._schedule import encoder_rate, rate
 from promotion.training._start import (
     begin_moments,
     leaves_unused,
-    parameters_of,
+    patterns_of,
     start_model,
     start_optimizer,
+    unused_in,
     widen_scalars,
 )
 from tokenseek_common import RunError
 from tokenseek_common.cli import Console
+from tokenseek_common.training import asked_to_end, ended
+from tokenseek_common.tuning import (
+    MovementCheck,
+    MovementReport,
+    count_parameters,
+    freeze,
+    unfreeze,
+)
 
 LOG_EVERY = 50
 """Steps whose mean losses are a line of the log."""
+
+MOVEMENT_STEPS = 10
+"""Steps in which all that is trained must have moved; a picture's motion is not in each of them."""
 
 MOVING = 0.5
 """Share of the pictures whose depth may use the motion; the others' sees the first frame alone."""
@@ -62,6 +73,7 @@ class Trainer:
         console: Where the main process tells how it goes.
         accelerator: The processes; by default those that were started.
         tensorboard: Write the log's figures as events too.
+        movement_check: Tell what has not moved after the first steps.
 
     Raises:
         InputError: The processes are not as they must be, or tensorboard is not installed.
@@ -75,8 +87,10 @@ class Trainer:
         *,
         accelerator: Accelerator | None = None,
         tensorboard: bool = False,
+        movement_check: bool = True,
     ) -> None:
         self.config, self.folder, self.console = config, folder, console
+        self.movement_check = movement_check
         self.accelerator = accelerator or start_processes()
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(
             find_unused_parameters=leaves_unused(config)
@@ -89,7 +103,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.schedule = LambdaLR(
             self.optimizer.optimizer,
-            [lambda step: encoder_rate(config, step), lambda step: rate(config, step)],
+            [lambda step: encoder_rate(config, step), *[lambda step: rate(config, step)] * 2],
         )
         if self.accelerator.is_fsdp2:
             begin_moments(optimizer)
@@ -113,14 +127,18 @@ class Trainer:
             The model of averaged weights.
 
         Raises:
-            RunError: The loss is not finite, or the process was asked to end; checkpoints stay.
+            RunError: The loss is not finite, or SIGTERM asked the process to end; checkpoints stay.
+            KeyboardInterrupt: Ctrl-C did.
         """
         batches = self._batches()
         recent: list[dict[str, float]] = []
         self.model.train()
+        self._freeze(*self.config.stage_at(min(self.step, self.config.steps - 1)))
+        self.console.table(*count_parameters(self.bare, depth=1).cells())
         with (
             self.log or nullcontext(),
-            asked_to_end() as signals,
+            self._movement_check() or nullcontext(),
+            asked_to_end(self.console.note) as signals,
             self.console.progress("training", total=self.config.steps) as progress,
         ):
             progress.advance(self.step)
@@ -136,10 +154,11 @@ class Trainer:
                 if ending or self.step % self.config.save_every == 0:
                     save_checkpoint(self.accelerator, self.parts, self.folder, self.step)
                 if ending:
-                    raise RunError(
+                    raise ended(
+                        signals,
                         f"training was asked to end at step {self.step} of {self.config.steps}, "
                         "and has saved itself; go on with the same config, "
-                        f"--output {self.folder} and --resume"
+                        f"--output {self.folder} and --resume",
                     )
         model = self.averaged()
         if self.accelerator.is_main_process:
@@ -213,17 +232,30 @@ class Trainer:
     def _freeze(self, stage: StageConfig, first: int) -> None:
         """Hold still what the stage says."""
         model = self.bare
-        parts: dict[PartName, list[torch.nn.Module | None]] = {
-            "features": [model.encoder, model.denoiser, model.learner],
-            "flow": [model.flow],
-            "depth": [model.depth],
-        }
-        for name, modules in parts.items():
-            for parameter in parameters_of(*modules):
-                parameter.requires_grad_(name not in stage.frozen)
+        for part in PARTS:
+            change = freeze if part in stage.frozen else unfreeze
+            change(model, *patterns_of(model, part))
         if model.learner is not None and self.config.model.memory:
             begin = self.step - first < stage.frozen_memory * stage.steps
             model.learner.memory.frozen = begin or "features" in stage.frozen
+
+    def _movement_check(self) -> MovementCheck | None:
+        """Look at the first steps, where the stage has as many left."""
+        stage, first = self.config.stage_at(min(self.step, self.config.steps - 1))
+        if not self.movement_check or first + stage.steps - self.step < MOVEMENT_STEPS:
+            return None
+        frozen = {pattern for part in stage.frozen for pattern in patterns_of(self.bare, part)}
+        return MovementCheck(
+            self.bare,
+            self.optimizer,
+            steps=MOVEMENT_STEPS,
+            exempt=[pattern for pattern in unused_in(stage, self.config) if pattern not in frozen],
+            on_failure=self._tell_still,
+        )
+
+    def _tell_still(self, report: MovementReport) -> None:
+        self.console.note(report.sentence)
+        self.console.table(*report.cells())
 
     def _evaluate(self) -> None:
         """Measure the averaged weights on held-out scenes of the stage."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from transformers import PrinterCallback
 
-from tokenseek_common import InputError, RunError
+from tokenseek_common import InputError
 from tokenseek_common.cli import (
     Console,
     check_folder,
@@ -18,7 +16,7 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_common.data import Record, encode_records, load_records
-from tokenseek_common.training import Standing, Watch, set_aside, sigterm_restored
+from tokenseek_common.training import Standing, set_aside, train_to_end
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
@@ -44,7 +42,8 @@ def finetune(
 
     Nothing is written before everything is checked. The folder then holds what `from_pretrained`
     opens (the model or, with LoRA, an adapter, and the tokenizer), checkpoints beside it, and
-    finetune.json, which says how it came about. SIGTERM saves a checkpoint and ends the run.
+    finetune.json, which says how it came about. SIGTERM or Ctrl-C saves a checkpoint and ends the
+    run after the step that it comes in.
 
     Args:
         settings: What is trained on what, and how.
@@ -58,7 +57,8 @@ def finetune(
 
     Raises:
         InputError: Settings, model, data or folder cannot be used.
-        RunError: A loss or gradient was not finite, or the run was asked to stop.
+        RunError: A loss or gradient was not finite, or SIGTERM ended the run.
+        KeyboardInterrupt: Ctrl-C ended it.
 
     Example:
         >>> settings = FinetuneSettings(model="smollm2", data="train.jsonl", lora=True)
@@ -173,25 +173,22 @@ def _train(
     """Train and save.
 
     Raises:
-        RunError: A step was not finite, or the run was asked to stop.
+        RunError: A step was not finite, or SIGTERM ended the run.
+        KeyboardInterrupt: Ctrl-C ended it.
     """
     started = time.perf_counter()
     use_cache = getattr(task.model.config, "use_cache", True)
-    with ExitStack() as stack:
-        stack.enter_context(sigterm_restored())
-        resumed = standing is not None
-        trainer = _trainer(settings, task, handle, folder, device, resumed=resumed)
-        trainer.add_callback(Clock(trainer.tally))
-        trainer.add_callback(Watch(trainer, console, stack))
-        if handle is not None:
-            trainer.add_callback(TokenSeekCallback(handle, trainer))
-        trainer.train(resume_from_checkpoint=str(standing.checkpoint) if standing else None)
-    state = trainer.state
-    if state.global_step < state.max_steps:
-        raise RunError(
-            f"training was stopped by SIGTERM before step {state.max_steps}, its last, and has "
-            f"saved itself; go on with the same options, --output {folder} and --resume"
-        )
+    trainer = _trainer(settings, task, handle, folder, device, resumed=standing is not None)
+    trainer.add_callback(Clock(trainer.tally))
+    if handle is not None:
+        trainer.add_callback(TokenSeekCallback(handle, trainer))
+    state = train_to_end(
+        trainer,
+        console,
+        output=folder,
+        checkpoint=standing.checkpoint if standing else None,
+        movement_check=settings.movement_check,
+    )
     if handle is not None:
         handle.remove()
     task.model.config.use_cache = use_cache  # the Trainer switches it off for good
@@ -237,7 +234,7 @@ def _trainer(
         gradient_accumulation_steps=settings.accumulate,
         bf16=settings.bf16,
     )
-    trainer = CountingTrainer(
+    return CountingTrainer(
         handle=handle,
         model=task.model,
         args=arguments,
@@ -246,8 +243,6 @@ def _trainer(
         eval_dataset=task.held_out or None,
         processing_class=task.tokenizer,
     )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout
-    return trainer
 
 
 def _losses(history: list[dict[str, float]]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 from tokenseek_common.data import Example
 
 NAME = "finetune.json"
@@ -29,9 +29,8 @@ def fingerprint(examples: Sequence[Example]) -> str:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write what is known of a run; a reader never sees half of it."""
     record = {**record, "versions": {name: version(name) for name in _PACKAGES}}
-    written = folder / f"{NAME}.new"
-    written.write_text(json.dumps(record, indent=2) + "\n")
-    written.replace(folder / NAME)
+    with replacing(folder / NAME) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def check_options(folder: Path, options: Mapping[str, object]) -> None:

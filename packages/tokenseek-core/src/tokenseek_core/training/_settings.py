@@ -14,7 +14,7 @@ from tokenseek_core._config import (
     TokenSeekConfig,
 )
 
-FREE = ("data", "eval_data", "device")
+FREE = ("data", "eval_data", "device", "movement_check")
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
@@ -87,6 +87,9 @@ class FinetuneSettings(RunSettings):
 
     save_steps: int = 500
     """Steps from one checkpoint to the next; the last two are kept."""
+
+    movement_check: bool = True
+    """After the first steps, tell which parameters have had no gradient or have not moved."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
