@@ -1,18 +1,8 @@
-"""Look at what TokenSeek does: steps measured side by side."""
+"""Look at what TokenSeek does: steps measured side by side.
 
-from tokenseek_core.inspect._compare import Method, StepCost, compare_steps, methods, using
-from tokenseek_core.inspect._costs import cost_table
-from tokenseek_core.inspect._profile import StepProfile, profile
-from tokenseek_core.inspect._profile_settings import ProfileSettings
+The names stand in the stub beside this file; a console is loaded with those that tell something.
+"""
 
-__all__ = [
-    "Method",
-    "ProfileSettings",
-    "StepCost",
-    "StepProfile",
-    "compare_steps",
-    "cost_table",
-    "methods",
-    "profile",
-    "using",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
