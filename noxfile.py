@@ -132,6 +132,7 @@ def typecheck(session: nox.Session) -> None:
     folders = [
         "tests",
         "packages/mept/tests",
+        "benchmarks",  # of which accelerator is for all packages
         *(f"benchmarks/{package.module}" for package in PACKAGES.values()),
     ]
     in_workspace(session, "mypy", *scripts, env={"MYPYPATH": ":".join(folders)})
@@ -221,6 +222,12 @@ def bench(session: nox.Session, distribution: str) -> None:
     session.run("python", str(first), *session.posargs)
     for script in others:
         session.run("python", str(script))
+
+
+@nox.session(default=False, venv_backend="none")  # the environment whose torch sees the device
+def accelerator(session: nox.Session) -> None:
+    """Measure on this machine's accelerator, for eight minutes or as the arguments say."""
+    in_workspace(session, "python", "benchmarks/accelerator/run.py", *session.posargs)
 
 
 @nox.session(default=False, requires=["build"])

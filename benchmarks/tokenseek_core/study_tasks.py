@@ -79,8 +79,8 @@ def shakespeare() -> Task:
     )
 
 
-def gsm8k() -> Task:
-    """SmolLM2-135M learns to answer word problems: 2 instances a step, answers supervised."""
+def gsm8k(batch: int = 2, held_out: int = 32) -> Task:
+    """SmolLM2-135M learns to answer word problems: a few instances a step, answers supervised."""
     model, tokenizer = load_pretrained("smollm2", device=torch.device("cpu"), dtype=torch.float32)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -111,8 +111,8 @@ def gsm8k() -> Task:
             batch["labels"][row, len(prompt) : length] = torch.tensor(answer)
         return batch
 
-    train, held_out = instances("train", 1000), instances("test", 32)
-    in_order = [collate(held_out[start : start + 4]) for start in range(0, 32, 4)]
+    train, tested = instances("train", 1000), instances("test", held_out)
+    in_order = [collate(tested[start : start + 4]) for start in range(0, held_out, 4)]
 
     def fresh() -> PreTrainedModel:
         model.load_state_dict(weights)
@@ -123,7 +123,7 @@ def gsm8k() -> Task:
         name="gsm8k",
         model=fresh,
         batch=lambda generator: collate(
-            [train[i] for i in torch.randint(len(train), (2,), generator=generator)]
+            [train[i] for i in torch.randint(len(train), (batch,), generator=generator)]
         ),
         dev=in_order[:3],
         test=in_order[3:],
