@@ -11,7 +11,8 @@ from importlib.metadata import version
 
 from tokenseek_common._errors import InputError, RunError
 from tokenseek_common._files import replacing
+from tokenseek_common._interrupts import interruptible
 
-__all__ = ["InputError", "RunError", "__version__", "replacing"]
+__all__ = ["InputError", "RunError", "__version__", "interruptible", "replacing"]
 
 __version__ = version("tokenseek-common")
