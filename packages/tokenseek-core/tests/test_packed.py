@@ -12,6 +12,7 @@ from families import tiny_batch, tiny_model
 from slow_reference import gradients, relative_error
 from taken import always, take_step
 from tokenseek_common import InputError
+from tokenseek_common.data import Example, pack_batch
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._batch import Batch
 
@@ -19,12 +20,10 @@ LENGTHS = [12, 10, 8]
 
 
 def packed_batch() -> dict[str, Tensor]:
-    """Three sequences in one row, as DataCollatorWithFlattening lays them out."""
+    """Three sequences in one row."""
     torch.manual_seed(1)
-    input_ids = torch.randint(3, 61, (1, sum(LENGTHS)))
-    position_ids = torch.cat([torch.arange(n) for n in LENGTHS])[None]
-    labels = input_ids.masked_fill(position_ids == 0, -100)
-    return {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
+    rows = [torch.randint(3, 61, (length,)).tolist() for length in LENGTHS]
+    return pack_batch([Example(row, row) for row in rows])
 
 
 def sequences() -> list[dict[str, Tensor]]:

@@ -12,7 +12,6 @@ from tokenseek_common.data import (
     IGNORE_INDEX,
     Example,
     PaddingCollator,
-    make_loader,
     pad_batch,
 )
 
@@ -80,6 +79,11 @@ def test_the_collator_takes_mappings_as_well_as_examples() -> None:
             "padding_side (top) must be left or right; choose one of them",
         ),
         (
+            {"pad_token_id": None},
+            "pad_token_id (None) must be the number of a token; give the tokenizer's "
+            "end-of-sequence token if it has no other",
+        ),
+        (
             {"pad_to_multiple_of": 0},
             "pad_to_multiple_of (0) must be at least 1; leave it out for no rounding",
         ),
@@ -91,41 +95,10 @@ def test_what_cannot_be_padded_is_told(options: dict[str, Any], told: str) -> No
     assert str(error.value) == told
 
 
-def order(seed: int, *, shuffle: bool = True) -> list[list[int]]:
-    loader = make_loader(
-        numbered(9), batch_size=4, collator=PaddingCollator(PAD), shuffle=shuffle, seed=seed
-    )
-    epochs = [batch["input_ids"][:, 0].tolist() for _ in range(2) for batch in loader]
-    return cast("list[list[int]]", epochs)
-
-
-def test_the_seed_alone_decides_the_order() -> None:
-    first = order(3)
-    torch.manual_seed(11)
-    assert order(3) == first
-    assert order(4) != first
-    assert first[:3] != first[3:], "each epoch has an order of its own"
-
-
-def test_a_loader_leaves_the_global_generator_alone() -> None:
-    before = torch.get_rng_state()
-    order(3)
-    order(3, shuffle=False)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_without_shuffling_the_given_order_is_kept() -> None:
-    assert order(3, shuffle=False)[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
-
-
-@pytest.mark.parametrize(
-    ("examples", "batch_size", "told"),
-    [
-        ([], 2, "examples (0) must be at least one; give more records"),
-        (numbered(1), 0, "batch_size (0) must be at least 1; choose a larger one"),
-    ],
-)
-def test_what_cannot_be_loaded_is_told(examples: list[Example], batch_size: int, told: str) -> None:
+def test_a_collator_without_a_padding_token_is_refused() -> None:
     with pytest.raises(InputError) as error:
-        make_loader(examples, batch_size=batch_size, collator=PaddingCollator(PAD))
-    assert str(error.value) == told
+        PaddingCollator(cast(Any, None))
+    assert str(error.value) == (
+        "pad_token_id (None) must be the number of a token; give the tokenizer's end-of-sequence "
+        "token if it has no other"
+    )

@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pyarrow import Table
+from pyarrow.parquet import write_table
 
 from tokenseek_common import InputError
 from tokenseek_common.data import Message, Record, iter_records, load_records
@@ -99,14 +101,25 @@ def test_a_compressed_file_is_read_as_the_file_in_it(
 
 
 def test_a_parquet_file_gives_a_record_a_row(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 1}]
     rows = [{"text": "one", "messages": None}, {"text": None, "messages": turns}]
     path = tmp_path / "a.parquet"
-    datasets.Dataset.from_list(rows).to_parquet(path)
+    write_table(Table.from_pylist(rows), path)
     text, chat = load_records(path)
     assert text == Record(text="one")
     assert chat.messages == (Message("user", "a"), Message("assistant", "b"))
+
+
+def test_a_parquet_file_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "a.parquet", b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ImportError) as error:
+        load_records(path)
+    assert str(error.value) == (
+        f'reading {path} needs pyarrow: pip install "tokenseek-common[data]"'
+    )
 
 
 def test_records_are_read_one_at_a_time(tmp_path: Path) -> None:
@@ -233,12 +246,12 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             b"one\ncaf\xe9\n",
             "{path}, line 2 must be UTF-8 (byte 3 is 0xe9); save the file as UTF-8",
         ),
-        ("a.parquet", b"text", "source ({path}) must be a Parquet file; write it anew"),
         (
             "a.parquet",
-            b"PAR1 cut off",
-            "source ({path}) must be a readable Parquet file (Parquet magic bytes not found in "
-            "footer. Either the file is corrupted or this is not a parquet file); write it anew",
+            b"text and more",
+            "source ({path}) must be a Parquet file that can be read (Parquet magic bytes not "
+            "found in footer. Either the file is corrupted or this is not a parquet file); write "
+            "it anew",
         ),
         (
             "a.jsonl.gz",

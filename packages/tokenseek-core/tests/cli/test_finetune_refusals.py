@@ -36,6 +36,7 @@ def refused(
         *("finetune", "--model", str(model), "--data", str(records), "--output", str(output)),
         *("--max-length", "32", "--device", "cpu", "--quiet", *options),
     ]
+    capsys.readouterr()  # saving a model has a bar
     there_before = sorted(output.rglob("*")) if output.exists() else None
     assert main(command) == 2
     assert (sorted(output.rglob("*")) if output.exists() else None) == there_before
@@ -124,12 +125,54 @@ def test_data_that_cannot_be_read_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     layouts = (
-        "{messages}, {instruction, input, output}, {prompt, response}, {prompt, completion}, "
-        "{question, answer} or {text}"
+        "{messages}, {conversations}, {instruction, input, output}, {prompt, response}, "
+        "{prompt, completion}, {question, answer}, {prompt, chosen}, {chosen, rejected} or {text}"
     )
     records.write_text(content)
     told = refused(capsys, model, records, output)
     assert told == expected.format(file=records, layouts=layouts)
+
+
+def test_tokens_that_the_model_has_no_embedding_for_are_refused(
+    tmp_path: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_llama(tmp_path / "model")
+    wider = tiny_tokenizer()
+    wider.add_tokens(["<|call|>"])
+    wider.save_pretrained(model)
+    records = tmp_path / "calls.jsonl"
+    records.write_text('{"prompt": "say red", "response": "red <|call|> blue"}\n')
+    assert refused(capsys, model, records, output) == (
+        "tokenizer (a token of the records is <|call|>, 14) must give tokens below 14, as many as "
+        "the model's embedding has rows; take the model's own tokenizer, or call "
+        "model.resize_token_embeddings(len(tokenizer)) and save both"
+    )
+
+
+def test_a_padding_token_that_the_model_has_no_embedding_for_is_refused(
+    records: Path, tmp_path: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_llama(tmp_path / "model")
+    padded = tiny_tokenizer()
+    padded.add_special_tokens({"pad_token": "<filling>"})
+    padded.save_pretrained(model)
+    assert refused(capsys, model, records, output) == (
+        "tokenizer (its padding token is <filling>, 14) must give tokens below 14, as many as the "
+        "model's embedding has rows; take the model's own tokenizer, or call "
+        "model.resize_token_embeddings(len(tokenizer)) and save both"
+    )
+
+
+def test_weights_that_do_not_fit_their_config_are_refused(
+    records: Path, tmp_path: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_llama(tmp_path / "model")
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 14', '"vocab_size": 20'))
+    assert refused(capsys, model, records, output) == (
+        f"model ({model}) must be a causal language model that transformers can load (its weights "
+        "have other shapes than its config.json); give a folder, a hub id or smollm2"
+    )
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from saved_llama import save_llama, save_records
+from saved_llama import save_llama, save_records, tiny_tokenizer
 from tokenseek_common import InputError
+from tokenseek_common.data import Template, encode_records, load_records
 from tokenseek_core.training import FinetuneSettings, finetune
+from tokenseek_core.training._run_record import fingerprint
 
 
 @pytest.fixture
@@ -33,6 +36,22 @@ def test_a_model_is_fine_tuned_from_python_in_silence(
     record = json.loads((result.output / "finetune.json").read_text())
     assert record["result"] == result.summary()
     assert record["options"] == settings.decisive
+
+
+def test_records_are_written_out_by_the_template_that_is_asked_for(
+    settings: FinetuneSettings, tmp_path: Path
+) -> None:
+    plain = replace(settings, template="plain", ratio=1.0)
+    folder = finetune(plain, output=tmp_path / "tuned").output
+    record = json.loads((folder / "finetune.json").read_text())
+    records, tokenizer = load_records(settings.data), tiny_tokenizer()
+    templates: tuple[Template, ...] = ("plain", "auto")
+    prints = [
+        fingerprint(encode_records(records, tokenizer, max_length=32, template=template))
+        for template in templates
+    ]
+    assert prints[0] != prints[1]
+    assert record["examples"]["data"] == prints[0]
 
 
 def test_what_cannot_be_used_is_refused_by_the_settings_or_the_function(

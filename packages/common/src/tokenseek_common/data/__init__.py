@@ -1,10 +1,12 @@
 """From a file or a hub id to records or task samples, to token ids and labels, to batches."""
 
-from tokenseek_common.data._batches import PaddingCollator, make_loader, pad_batch
+from tokenseek_common.data._batch_order import BatchOrder
+from tokenseek_common.data._batches import PaddingCollator, pad_batch
 from tokenseek_common.data._encoding import encode_record, encode_records
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
 from tokenseek_common.data._known_tasks import TASKS, find_task, labelled_text_task
 from tokenseek_common.data._layouts import record_from_fields
+from tokenseek_common.data._loading import ResumableLoader, make_loader
 from tokenseek_common.data._metrics import (
     accuracy,
     answer_exact_match,
@@ -15,12 +17,14 @@ from tokenseek_common.data._metrics import (
     normalize_answer,
 )
 from tokenseek_common.data._mixtures import mix_samples, mixture_rates
+from tokenseek_common.data._packing import PackingCollator, pack_batch, pack_lengths
 from tokenseek_common.data._prompts import Template, render_record
 from tokenseek_common.data._records import Message, Record
 from tokenseek_common.data._renderings import Rendering, Span
 from tokenseek_common.data._scores import score_predictions
 from tokenseek_common.data._sources import iter_records, load_records
 from tokenseek_common.data._splits import stratified_split, train_eval_split
+from tokenseek_common.data._streaming import ExampleStream
 from tokenseek_common.data._task_classes import (
     ClassificationExample,
     PairTokenizer,
@@ -43,18 +47,23 @@ from tokenseek_common.data._task_texts import (
 )
 from tokenseek_common.data._tasks import Task, TaskSample
 from tokenseek_common.data._tokenizers import Tokenizer
+from tokenseek_common.data._vocabulary import check_vocabulary
 
 __all__ = [
     "IGNORE_INDEX",
     "TASKS",
+    "BatchOrder",
     "ClassificationExample",
     "ClassificationText",
     "Example",
+    "ExampleStream",
     "Message",
+    "PackingCollator",
     "PaddingCollator",
     "PairTokenizer",
     "Record",
     "Rendering",
+    "ResumableLoader",
     "Seq2SeqExample",
     "Span",
     "Task",
@@ -65,6 +74,7 @@ __all__ = [
     "accuracy",
     "answer_exact_match",
     "answer_f1",
+    "check_vocabulary",
     "encode_candidates",
     "encode_causal",
     "encode_classification",
@@ -84,6 +94,8 @@ __all__ = [
     "multirc_exact_match",
     "multirc_f1a",
     "normalize_answer",
+    "pack_batch",
+    "pack_lengths",
     "pad_batch",
     "record_from_fields",
     "render_candidates",

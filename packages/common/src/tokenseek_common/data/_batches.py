@@ -1,18 +1,17 @@
-"""Examples to tensors: padding, and a loader whose order depends on nothing but its seed.
+"""Examples to tensors, padded to the longest of their batch.
 
 Shapes: b batch, s longest sequence of the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
@@ -49,16 +48,10 @@ def pad_batch(
         tensor([[1, 2],
                 [3, 0]])
     """
-    if not examples:
-        raise InputError("examples (0) must be at least one; give a batch with something in it")
+    step = check_padding(examples, pad_token_id, pad_to_multiple_of)
     if padding_side not in ("left", "right"):
         raise InputError(f"padding_side ({padding_side}) must be left or right; choose one of them")
-    step = 1 if pad_to_multiple_of is None else pad_to_multiple_of
-    if step < 1:
-        raise InputError(
-            f"pad_to_multiple_of ({step}) must be at least 1; leave it out for no rounding"
-        )
-    rows = [_fields(example) for example in examples]
+    rows = [fields_of(example) for example in examples]
     longest = max(len(input_ids) for input_ids, _ in rows)
     shape = (len(rows), -(-longest // step) * step)  # rounded up
 
@@ -74,12 +67,48 @@ def pad_batch(
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
-def _fields(
+def fields_of(
     example: Example | Mapping[str, Sequence[int]],
 ) -> tuple[Sequence[int], Sequence[int]]:
+    """The tokens and the labels of an example, or of a mapping that stands for one."""
     if isinstance(example, Example):
         return example.input_ids, example.labels
     return example["input_ids"], example["labels"]
+
+
+def check_padding(
+    examples: Sequence[object], pad_token_id: int, pad_to_multiple_of: int | None
+) -> int:
+    """Refuse a batch that cannot be padded.
+
+    Returns:
+        What its length must be a multiple of.
+
+    Raises:
+        InputError: It is empty, or an option has no meaning.
+    """
+    if not examples:
+        raise InputError("examples (0) must be at least one; give a batch with something in it")
+    check_pad_token(pad_token_id)
+    step = 1 if pad_to_multiple_of is None else pad_to_multiple_of
+    if step < 1:
+        raise InputError(
+            f"pad_to_multiple_of ({step}) must be at least 1; leave it out for no rounding"
+        )
+    return step
+
+
+def check_pad_token(pad_token_id: int) -> None:
+    """Refuse a padding token that is none.
+
+    Raises:
+        InputError: It is no whole number of at least 0.
+    """
+    if not isinstance(pad_token_id, int) or pad_token_id < 0:
+        raise InputError(
+            f"pad_token_id ({pad_token_id}) must be the number of a token; give the tokenizer's "
+            "end-of-sequence token if it has no other"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +131,9 @@ class PaddingCollator:
     padding_side: PaddingSide = "right"
     pad_to_multiple_of: int | None = None
 
+    def __post_init__(self) -> None:
+        check_pad_token(self.pad_token_id)
+
     def __call__(
         self, examples: Sequence[Example | Mapping[str, Sequence[int]]]
     ) -> dict[str, Int[Tensor, "b s"]]:
@@ -112,46 +144,3 @@ class PaddingCollator:
             padding_side=self.padding_side,
             pad_to_multiple_of=self.pad_to_multiple_of,
         )
-
-
-def make_loader(
-    examples: Sequence[Example],
-    *,
-    batch_size: int,
-    collator: Callable[[Sequence[Example]], Batch],
-    shuffle: bool = True,
-    seed: int = 0,
-) -> DataLoader[Example]:
-    """Batches of examples, in an order that only the seed decides.
-
-    Args:
-        examples: What to draw from, once each epoch; the last batch may be smaller.
-        batch_size: Examples a batch.
-        collator: Makes tensors of a list of examples, such as `PaddingCollator`.
-        shuffle: Draw in a new random order each epoch; otherwise in the given one.
-        seed: Of the loader's own generator: neither does it touch the global one, nor do draws
-            elsewhere change its order.
-
-    Returns:
-        The loader; iterating over it gives batches as the collator makes them.
-
-    Raises:
-        InputError: If there are no examples or batch_size is below 1.
-
-    Example:
-        >>> examples = [Example([i], [i]) for i in range(5)]
-        >>> loader = make_loader(examples, batch_size=2, collator=PaddingCollator(pad_token_id=0))
-        >>> len(loader)
-        3
-    """
-    if not examples:
-        raise InputError("examples (0) must be at least one; give more records")
-    if batch_size < 1:
-        raise InputError(f"batch_size ({batch_size}) must be at least 1; choose a larger one")
-    return DataLoader(
-        cast("Dataset[Example]", examples),  # a sequence is all that DataLoader needs
-        batch_size=batch_size,
-        shuffle=shuffle,
-        collate_fn=collator,
-        generator=torch.Generator().manual_seed(seed),
-    )

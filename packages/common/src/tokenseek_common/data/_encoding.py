@@ -156,12 +156,15 @@ class Encoder:
         tokenizer: See `encode_records`.
         max_length: See `encode_records`.
         template: See `render_record`.
+        first: How many records came before the first that it is to encode.
 
     Raises:
         InputError: If max_length leaves no room for a token and the next.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, template: Template) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, template: Template, *, first: int = 0
+    ) -> None:
         if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 2:
             raise InputError(
                 f"max_length ({max_length}) must be at least 2, one token and the next; "
@@ -169,7 +172,8 @@ class Encoder:
             )
         self.tokenizer, self.max_length, self.template = tokenizer, max_length, template
         self.markers = Markers.of(tokenizer)
-        self.records = self.cut = self.dropped = self.endless = 0
+        self.records = first
+        self.cut = self.dropped = self.endless = 0
 
     def __call__(self, record: Record) -> Example | None:
         """Encode a record; None if nothing to learn is left of it.

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.data._datasets import hub_rows
+from tokenseek_common.data._hub_rows import hub_rows
 from tokenseek_common.data._json_rows import json_rows
 from tokenseek_common.data._layouts import record_from_fields
 from tokenseek_common.data._line_rows import text_lines
@@ -52,13 +52,15 @@ def load_records(
     Raises:
         InputError: If the source is missing, empty or not readable, or a row fits no layout; the
             text names the file and the line.
-        ImportError: If a hub id or a Parquet file is given and ``datasets`` is not installed.
+        ImportError: If a hub id or a Parquet file is given and the extra ``data`` is not installed.
 
     Example:
         >>> load_records("train.jsonl", limit=100)
         >>> load_records("openai/gsm8k:main", split="test")
     """
-    records = list(iter_records(source, split=split, limit=limit))
+    # Streamed where a limit is set, so that a few records do not download the whole set.
+    stream = limit is not None
+    records = list(_records(source, split=split, limit=limit, stream=stream))
     if not records:
         raise InputError(f"source ({source}) must hold at least one record; it is empty")
     return records
@@ -85,14 +87,18 @@ def iter_records(
     Example:
         >>> first = next(iter_records("train.csv"))
     """
+    return _records(source, split=split, limit=limit, stream=True)
+
+
+def _records(
+    source: str | Path, *, split: str | None, limit: int | None, stream: bool
+) -> Iterator[Record]:
     check_limit(limit)
     if is_path(source):
         check_no_split(source, split)
         rows = file_rows(Path(source).expanduser(), _READERS)
     else:
-        rows = hub_rows(
-            str(source), split=split or "train", stream=limit is not None, files="a data file"
-        )
+        rows = hub_rows(str(source), split=split or "train", stream=stream, files="a data file")
     return (_located_record(where, row) for where, row in islice(rows, limit))
 
 

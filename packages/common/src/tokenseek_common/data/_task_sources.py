@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.data._datasets import hub_rows
+from tokenseek_common.data._hub_rows import hub_rows
 from tokenseek_common.data._json_rows import json_rows
 from tokenseek_common.data._known_tasks import find_task
 from tokenseek_common.data._line_rows import labelled_lines

@@ -44,8 +44,12 @@ def load_pretrained(
             try:
                 tokenizer = AutoTokenizer.from_pretrained(source)
                 model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-            except (OSError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0].rstrip(".")
+                if isinstance(error, RuntimeError):
+                    if "ignore_mismatched_sizes" not in reason:
+                        raise
+                    reason = "its weights have other shapes than its config.json"
                 raise InputError(
                     f"model ({source}) must be a causal language model that transformers can load "
                     f"({reason}); give a folder, a hub id or {SMOLLM2}"

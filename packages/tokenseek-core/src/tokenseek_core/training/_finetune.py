@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from tokenseek_common.cli import (
     fresh_folder,
     resolve_dtype,
 )
-from tokenseek_common.data import Record, encode_records, load_records
+from tokenseek_common.data import Record, check_vocabulary, encode_records, load_records
 from tokenseek_common.training import Standing, set_aside, train_to_end
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
@@ -125,17 +126,24 @@ def _prepare(
             f"max_length ({settings.max_length}) must be at most {longest}, the positions of "
             f"{settings.model}; choose another --max-length"
         )
-    train, evaluation = (
-        encode_records(chosen, tokenizer, max_length=settings.max_length) if chosen else []
+    encoded = [
+        encode_records(
+            chosen, tokenizer, max_length=settings.max_length, template=settings.template
+        )
+        if chosen
+        else []
         for chosen in (records, held_out)
-    )
+    ]
+    embedding: Any = model.get_input_embeddings()
+    for examples in encoded:
+        check_vocabulary(examples, tokenizer, rows=len(embedding.weight))
     trained = with_lora(model, settings.model) if settings.lora else model
     if settings.lora and settings.model == SMOLLM2:
         console.note(
             f"the adapter names {SMOLLM2_HUB_ID} as its base: the embedded model is that one, "
             "rounded to 4 bits"
         )
-    return Task(trained, tokenizer, train, evaluation)
+    return Task(trained, tokenizer, *encoded)
 
 
 def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:

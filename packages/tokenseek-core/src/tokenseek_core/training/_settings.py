@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from tokenseek_common import InputError
 from tokenseek_common.cli import DtypeName, RunSettings, check_counts, check_positive
+from tokenseek_common.data import Template
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -34,10 +35,14 @@ class FinetuneSettings(RunSettings):
     """A folder, a hub id, or smollm2 for the embedded model."""
 
     data: str
-    """A .jsonl or .json file, or a data set on the hub."""
+    """A file (.jsonl, .json, .csv, .tsv, .parquet, .txt), or a data set on the hub."""
 
     eval_data: str | None = None
     """Held-out records, as --data; their loss is taken before, at every checkpoint and after."""
+
+    template: Template = "auto"
+    """How a conversation is written out: chat is the tokenizer's own template, alpaca and plain are
+    for models that have none; auto is chat where there is one, and alpaca elsewhere."""
 
     ratio: float = 0.1
     """Share of the tokens that carry gradient, in (0, 1]; 1 trains densely."""

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._rows import Located
 
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?")
-
-
-def import_datasets(purpose: str) -> Any:
-    """The library, or what to install for it."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError(
-            f'{purpose} needs datasets: pip install "tokenseek-common[data]"'
-        ) from error
-    return datasets
 
 
 def hub_rows(source: str, *, split: str, stream: bool, files: str) -> Iterator[Located]:
@@ -30,12 +18,14 @@ def hub_rows(source: str, *, split: str, stream: bool, files: str) -> Iterator[L
         raise InputError(
             f"source ({source}) must be {files} or a hub id (owner/name); check the path"
         )
-    datasets = import_datasets(f"reading {source} from the hub")
     try:
-        # Streamed where a limit is set, so that a few records do not download the whole set.
-        rows = datasets.load_dataset(
-            hub_id["name"], hub_id["config"], split=split, streaming=stream
-        )
+        from datasets import load_dataset
+    except ImportError as error:
+        raise ImportError(
+            f'reading {source} from the hub needs datasets: pip install "tokenseek-common[data]"'
+        ) from error
+    try:
+        rows = load_dataset(hub_id["name"], hub_id["config"], split=split, streaming=stream)
         for number, row in enumerate(rows, start=1):
             yield f"{source} ({split}), record {number}", row
     except (OSError, RuntimeError, ValueError) as error:
