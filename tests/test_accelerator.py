@@ -8,8 +8,10 @@ import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from workspace import MEMBERS, ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-from accelerator import longest, report, run, steps
+from accelerator import counts, longest, report, run, steps
 from accelerator.plan import FULL, STEPS, TOY, Cell, Sizes, plan
 from accelerator.records import RESULTS, SUMMARY, recorded, write
 from accelerator.schedule import Schedule
@@ -65,7 +67,6 @@ MEASURED = (
 @pytest.fixture(scope="module")
 def records() -> dict[str, dict[str, Any]]:
     threads = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     cells = {cell.name: cell for cell in plan(TOY)}
     found = {}
@@ -74,7 +75,6 @@ def records() -> dict[str, dict[str, Any]]:
         assert kind == "measured", figures
         found[name] = {"environment": ENVIRONMENT, "took_seconds": 1.0} | figures
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(precision)
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # as files hold them
 
 
@@ -156,6 +156,7 @@ def test_losses_are_read_between_dense_trainings() -> None:
     assert report.loss_at(losses, 700) == "at most 1.200"
     assert report.steps_to(losses, 1.35) == f"{120 * math.sqrt(2):.0f}"
     assert report.steps_to(losses, 2.1) == "below 60"
+    assert report.steps_to({240: 1.2}, 1.2) == "240"
 
 
 def test_a_head_in_chunks_has_the_dense_loss_and_gradient() -> None:
@@ -176,6 +177,55 @@ def test_a_head_in_chunks_has_the_dense_loss_and_gradient() -> None:
     ids = steps.batch_of(model, 2, 16)
     losses = [steps.loss_of(model, ids, steps.way_of(m)).item() for m in (STEPS[0], STEPS[2])]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)  # bfloat16
+
+
+def test_waits_of_the_host_are_counted_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+    monkeypatch.setattr(counts, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+
+    def step(ids: torch.Tensor) -> None:
+        for line in (3, 3, 8):
+            message = "called a synchronizing CUDA operation"
+            warnings.warn_explicit(message, UserWarning, "/some/where/_head.py", line)
+        warnings.warn_explicit("of something else", UserWarning, "/some/where/_head.py", 9)
+
+    waits = counts.host_waits(SimpleNamespace(step=step), torch.zeros(1))  # type: ignore[arg-type]
+    assert waits == {"_head.py:3": 2, "_head.py:8": 1}
+    assert modes == ["warn", "default"]
+
+
+def test_kernels_are_told_from_calls_copies_and_annotations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def event(name: str, kind: str = "CUDA", *, annotation: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=name,
+            device_type=SimpleNamespace(name=kind),
+            is_user_annotation=annotation,
+            time_range=SimpleNamespace(elapsed_us=lambda: 2000.0),
+        )
+
+    monkeypatch.setattr(counts, "device", lambda: torch.device("cuda"))
+    events = [event("gemm"), event("gemm"), event("softmax"), event("Memcpy HtoD")]
+    events += [event("aten::mm", "CPU"), event("cudaLaunchKernel", "CPU")]
+    events += [event("Optimizer.step#AdamW.step", annotation=True)]
+    assert counts.calls(SimpleNamespace(events=lambda: events)) == {  # type: ignore[arg-type]
+        "operators": 1,
+        "kernels": 3,
+        "kernel_seconds": pytest.approx(0.006),
+        "longest_kernels": {"gemm": pytest.approx(0.004), "softmax": pytest.approx(0.002)},
+    }
+
+
+def test_a_cap_is_a_share_of_the_device_and_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(longest, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(longest, "total_memory", lambda _: 80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    with longest.allocating_at_most(24 * 2**30):
+        assert shares == [pytest.approx(0.3)]
+    assert shares[1:] == [1.0]
 
 
 def dense_loss(rows: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -275,6 +325,25 @@ def test_nothing_is_begun_that_would_not_end_in_time(tmp_path: Path) -> None:
     worker = Scripted({"m:f": Answer("measured", {}, "", 1.0)})
     session(tmp_path, [cell("a/1", 100), cell("b/1", 10)], [worker], seconds=20)
     assert recorded(tmp_path).keys() == {"b/1"}
+
+
+def test_a_cell_that_the_end_cuts_off_is_left_to_the_next_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    class Late(Scripted):
+        def ask(self, function: str, arguments: Any, *, limit: float, end: float) -> Answer:
+            clock[0] = end + 0.1
+            return super().ask(function, arguments, limit=limit, end=end)
+
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    schedule = Schedule([cell("a/1", 1)], {})
+    late = Late({"m:f": Answer("failed", {}, "no end within 9 s", 9.0)})
+    run.Session(schedule, {}, ENVIRONMENT, tmp_path, 9.0, [late]).run()
+    assert capsys.readouterr().out == "a/1: the time is over; the next call measures it\n"
+    assert [left.name for left in schedule.left] == ["a/1"]
+    assert recorded(tmp_path) == {}
 
 
 def test_a_summary_that_came_alone_is_enough_to_go_on(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ def calls(found: profile) -> dict[str, Any]:
     for event in found.events() or []:
         if event.device_type.name == "CPU":
             operators += event.name.startswith("aten::")
-        elif not event.name.startswith(("Memcpy", "Memset")):
+        elif not (event.is_user_annotation or event.name.startswith(("Memcpy", "Memset"))):
             kernels += 1
-            seconds[event.name[:100]] += event.self_device_time_total / 1e6
+            seconds[event.name[:100]] += event.time_range.elapsed_us() / 1e6
     return {
         "operators": operators,
         "kernels": kernels if device().type != "cpu" else None,

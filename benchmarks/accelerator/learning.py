@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib.util
 import math
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -63,10 +65,20 @@ def toy() -> Task:
 
 def fresh(task: Task, tuning: str) -> Any:
     """The task's model on the device, to be trained in full or by LoRA."""
-    torch.set_float32_matmul_precision("high")  # TensorFloat-32, where there is any
     torch.manual_seed(0)
     model: Any = copy.deepcopy(task.model())
     return tuned(model.to(device()), tuning).train()
+
+
+@contextlib.contextmanager
+def tensor_float_32() -> Iterator[None]:
+    """Multiply float32 matrices as trainings usually do, where the device has TensorFloat-32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def on_device(batch: Batch) -> Batch:
@@ -74,6 +86,7 @@ def on_device(batch: Batch) -> Batch:
     return {name: value.to(device()) for name, value in batch.items()}
 
 
+@tensor_float_32()
 def trained_loss(*, task: str, tuning: str, method: str, steps: int) -> dict[str, Any]:
     """Train with a cosine decay to the end, and look at the held-out loss.
 
@@ -108,6 +121,7 @@ def trained_loss(*, task: str, tuning: str, method: str, steps: int) -> dict[str
     }
 
 
+@tensor_float_32()
 def paces(*, task: str, tuning: str, methods: list[str]) -> dict[str, Any]:
     """Median seconds of a training step of each method, alone on the device, in turns."""
     chosen = task_of(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -19,11 +20,15 @@ Record = dict[str, Any]
 
 
 def environment() -> Record:
-    """The device and the versions, without a date or a path; loads the heavy libraries."""
+    """The device and the versions, without a date or a path.
+
+    Loads what most cells need, so that the first need not wait for it.
+    """
     import torch
-    import transformers  # noqa: F401 - so that the first cell need not wait for it
     from accelerator.devices import device, name_of, total_memory
 
+    with contextlib.suppress(ImportError):  # cells say it better
+        importlib.import_module("accelerator.steps")
     torch.ones(1, device=device()).sum().item()
     return {
         "device": name_of(device()),

@@ -203,6 +203,8 @@ def loss_at(losses: Mapping[int, float], steps: float) -> str:
 def steps_to(losses: Mapping[int, float], loss: float) -> str:
     """The other way round: the dense steps to a loss."""
     known = sorted(losses)
+    if loss == losses[known[-1]]:
+        return str(known[-1])
     for low, high in itertools.pairwise(known):
         if losses[high] <= loss <= losses[low]:
             whole = losses[low] - losses[high]

@@ -96,6 +96,7 @@ class Session:
             return
         cut_off = answer.kind == "failed" and self._left() <= 0
         if cut_off:
+            self._schedule.put_back(cell)
             say(f"{cell.name}: the time is over; the next call measures it")
             return
         record = {"environment": self._environment, "took_seconds": round(answer.seconds, 2)}
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
             worker.close()
     say("\n" + report(records))
     if schedule.left:
-        say(f"\n{len(schedule.left)} cells are left; the next call goes on with them")
+        say(f"\ncells left for the next call: {len(schedule.left)}")
     failures = failed_checks(records)
     for failure in failures:
         sys.stderr.write(f"error: {failure}\n")

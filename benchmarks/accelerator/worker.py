@@ -82,8 +82,7 @@ class Worker:
     def _call(self, function: str, arguments: Mapping[str, Any], limit: float) -> Answer:
         begin = time.monotonic()
         limit = max(limit, 0.01)  # faulthandler takes no 0
-        self._connection.send((function, dict(arguments), limit))
-        kind, content = self._receive(limit)
+        kind, content = self._exchange((function, dict(arguments), limit))
         seconds = time.monotonic() - begin
         if kind == "measured":
             return Answer("measured", content, "", seconds)
@@ -111,8 +110,10 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    def _receive(self, limit: float) -> tuple[Any, Any]:
+    def _exchange(self, asked: tuple[str, dict[str, Any], float]) -> tuple[Any, Any]:
+        limit = asked[2]
         try:
+            self._connection.send(asked)
             if self._connection.poll(limit + GRACE):
                 return self._connection.recv()  # type: ignore[no-any-return]
         except (EOFError, OSError):
