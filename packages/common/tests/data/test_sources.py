@@ -4,6 +4,7 @@ import gzip
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gaierror
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyarrow import Table
 from pyarrow.parquet import write_table
 
 from tokenseek_common import InputError
-from tokenseek_common.data import Message, Record, iter_records, load_records
+from tokenseek_common.data import Message, Record, _hub_rows, iter_records, load_records
 
 LAYOUTS = (
     "{messages}, {conversations}, {instruction, input, output}, {prompt, response}, "
@@ -367,6 +368,37 @@ def test_a_hub_id_that_cannot_be_read_is_told_why(asked: list[tuple[object, ...]
         "source (owner/absent) must be an existing file or a readable hub data set (Dataset "
         "'owner/absent' doesn't exist); check the name, the split and the connection"
     )
+
+
+@pytest.mark.parametrize(
+    ("resolves", "proxies", "offline"),
+    [(True, {}, False), (False, {}, True), (False, {"https": "http://proxy"}, False)],
+)
+def test_the_cache_alone_is_asked_where_the_name_of_the_hub_does_not_resolve(
+    resolves: bool, proxies: dict[str, str], offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+
+    def resolved(*_: object) -> list[object]:
+        if resolves:
+            return []
+        raise gaierror(-2, "Name or service not known")
+
+    asked_offline = []
+
+    def load_dataset(*_: object, **__: object) -> Iterator[dict[str, str]]:
+        asked_offline.append(hub.is_offline_mode())
+        return iter([{"text": "one"}])
+
+    datasets = ModuleType("datasets")
+    datasets.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", datasets)
+    monkeypatch.setattr(_hub_rows, "getaddrinfo", resolved)
+    monkeypatch.setattr(_hub_rows, "getproxies", lambda: proxies)
+    assert load_records("owner/name") == [Record(text="one")]
+    assert asked_offline == [offline]
+    assert not hub.is_offline_mode()
 
 
 def test_the_hub_without_datasets_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

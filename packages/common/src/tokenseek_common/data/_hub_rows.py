@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import getaddrinfo
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._rows import Located
@@ -25,7 +29,8 @@ def hub_rows(source: str, *, split: str, stream: bool, files: str) -> Iterator[L
             f'reading {source} from the hub needs datasets: pip install "tokenseek-common[data]"'
         ) from error
     try:
-        rows = load_dataset(hub_id["name"], hub_id["config"], split=split, streaming=stream)
+        with _cache_alone_without_network():
+            rows = load_dataset(hub_id["name"], hub_id["config"], split=split, streaming=stream)
         for number, row in enumerate(rows, start=1):
             yield f"{source} ({split}), record {number}", row
     except (OSError, RuntimeError, ValueError) as error:
@@ -34,3 +39,24 @@ def hub_rows(source: str, *, split: str, stream: bool, files: str) -> Iterator[L
             f"source ({source}) must be an existing file or a readable hub data set ({reason}); "
             "check the name, the split and the connection"
         ) from error
+
+
+@contextmanager
+def _cache_alone_without_network() -> Iterator[None]:
+    """Ask the cache alone where the hub's name does not resolve: half a minute of tries is spared.
+
+    Behind a proxy it need not resolve here, so there the hub is asked.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    host = urlsplit(constants.ENDPOINT).hostname
+    if host is not None and not getproxies():
+        try:
+            getaddrinfo(host, None)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
