@@ -4,6 +4,7 @@ import collections
 
 from tokenseek_common.memory._kinds import LASTING_KINDS, Kind
 from tokenseek_common.memory._peak import Held, Peak
+from tokenseek_common.memory._timeline import TimelineRecorder
 
 
 class Books:
@@ -26,6 +27,7 @@ class Books:
         self.working = 0
         self.peak = Peak(0, {})
         self.working_peak = Peak(0, {})
+        self.recorder: TimelineRecorder | None = None
 
     def change(self, owner: str, kind: Kind, size: int) -> None:
         """Enters one change.
@@ -37,19 +39,41 @@ class Books:
         """
         if size < 0:
             self.settle()  # a sum can only be the largest right before it falls
+        self._add(owner, kind, size)
+        self._record()
+
+    def move(self, source: tuple[str, Kind], target: tuple[str, Kind], size: int) -> None:
+        """Enters that what was held under one owner and kind belongs to others.
+
+        Args:
+            source: owner and kind so far.
+            target: owner and kind from now on.
+            size: bytes.
+        """
+        self.settle()
+        self._add(*source, -size)
+        self._add(*target, size)
+        self._record()
+
+    def kinds(self) -> dict[str, int]:
+        """Sums what is held now by kind."""
+        return Peak(self.total, self._held.copy()).kinds()
+
+    def open(self) -> None:
+        """Starts the block: what is held now is the peak so far, and not more."""
+        self._record()
+        self.peak = Peak(self.total, self._held.copy())
+        self.working_peak = Peak(self.working, self._held.copy())
+
+    def _add(self, owner: str, kind: Kind, size: int) -> None:
         self._held[owner, kind] += size
         self.total += size
         if kind not in LASTING_KINDS:
             self.working += size
 
-    def kinds(self) -> dict[str, int]:
-        """Sums what is held now by kind."""
-        return Peak(self.total, self._held).kinds()
-
-    def open(self) -> None:
-        """Starts the block: what is held now is the peak so far, and not more."""
-        self.peak = Peak(self.total, self._held.copy())
-        self.working_peak = Peak(self.working, self._held.copy())
+    def _record(self) -> None:
+        if self.recorder is not None:
+            self.recorder.record(self.kinds())
 
     def settle(self) -> None:
         """Remembers this instant if it is one of the largest; to be called at the end."""

@@ -15,7 +15,12 @@ from tokenseek_common.memory._tracker import StepTracker
 
 
 @contextlib.contextmanager
-def ledger(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[Reading]:
+def ledger(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    timeline: bool = False,
+) -> Iterator[Reading]:
     """Keeps the books of one training step: who holds which bytes, when most are held.
 
     Every storage on the model's device has one of these kinds:
@@ -57,6 +62,8 @@ def ledger(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         optimizer: its state counts from the start. Without it, the state counts from the
             optimizer's step on.
 
+        timeline: whether the report remembers every change, for `plot_timeline`.
+
     Yields:
         A handle whose ``report`` is there after the block.
 
@@ -79,7 +86,9 @@ def ledger(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
     """
     _check(model, optimizer)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    tracker = StepTracker(model, [] if optimizer is None else [optimizer], device)
+    tracker = StepTracker(
+        model, [] if optimizer is None else [optimizer], device, timeline=timeline
+    )
     if tracker.is_fake:
         _check_kernels(model)
     reading, books = Reading(), tracker.books
@@ -103,6 +112,7 @@ def ledger(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
                 working_kinds=books.working_peak.kinds(),
                 live_kinds=books.kinds(),
                 modules=books.peak.modules(),
+                timeline=tracker.recorder.timeline() if tracker.recorder is not None else None,
             )
         )
 

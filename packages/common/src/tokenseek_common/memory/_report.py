@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from tokenseek_common._table import align, format_bytes, format_share
+from tokenseek_common.memory._timeline import Timeline
 
 _FIGURES = ("peak", "added", "live", "working")
 
@@ -31,6 +32,7 @@ class MemoryReport:
         working_kinds: bytes of each kind at the instant of ``working``.
         live_kinds: bytes of each kind at the end of the block.
         modules: bytes at the instant of ``peak`` by module, then by kind; their sum is ``peak``.
+        timeline: bytes of each kind after every change; None where that was not asked for.
 
     Example:
         >>> report = MemoryReport(source="ledger", device="cpu", peak=4096, live=1024)
@@ -49,6 +51,7 @@ class MemoryReport:
     working_kinds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     live_kinds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     modules: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    timeline: Timeline | None = None
 
     @property
     def added(self) -> int:
@@ -185,6 +188,8 @@ class MemoryReport:
                 f"fields ({sorted(fields)}) must contain {sorted(needed)} and no others than "
                 f"{sorted(known)}; pass what to_json() wrote"
             )
+        if fields.get("timeline") is not None:
+            fields["timeline"] = Timeline.from_fields(fields["timeline"])
         return cls(**fields)
 
     def _figure(self, figure: str) -> int | None:

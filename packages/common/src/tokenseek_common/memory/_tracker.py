@@ -27,6 +27,7 @@ from tokenseek_common.memory._books import Books
 from tokenseek_common.memory._kernels import KernelMemory
 from tokenseek_common.memory._kinds import Kind
 from tokenseek_common.memory._module_stack import OUTSIDE, ModuleStack
+from tokenseek_common.memory._timeline import TimelineRecorder
 
 # torch/c10: kMinBlockSize of the caching allocator of CUDA
 _CUDA_BLOCK = 1 if os.environ.get("PYTORCH_NO_CUDA_MEMORY_CACHING", "0") != "0" else 512
@@ -56,10 +57,16 @@ class StepTracker(TorchDispatchMode):
         model: its parameters, gradients and buffers are known by name.
         optimizers: those whose state exists already.
         device: storages on other devices do not count.
+        timeline: whether every change is remembered.
     """
 
     def __init__(
-        self, model: nn.Module, optimizers: Iterable[Optimizer], device: torch.device
+        self,
+        model: nn.Module,
+        optimizers: Iterable[Optimizer],
+        device: torch.device,
+        *,
+        timeline: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
         self.books = Books()
@@ -82,6 +89,8 @@ class StepTracker(TorchDispatchMode):
         for optimizer in optimizers:
             self._label_optimizer(optimizer)
         self.total_before = self.books.total
+        self.recorder = TimelineRecorder(lambda: self.phase) if timeline else None
+        self.books.recorder = self.recorder
         self.books.open()
 
     @property
@@ -90,11 +99,13 @@ class StepTracker(TorchDispatchMode):
         return self._fake_mode is not None
 
     @property
-    def phase(self) -> str:
-        """What the step does now: ``forward``, ``backward`` or ``optimizer``."""
+    def phase(self) -> str | None:
+        """What the step does now: ``forward``, ``backward`` or ``optimizer``; None in between."""
         if self._in_optimizer:
             return "optimizer"
-        return "backward" if self._stack.in_backward else "forward"
+        if self._stack.in_backward:
+            return "backward"
+        return "forward" if self._stack.in_forward else None
 
     def __enter__(self) -> "StepTracker":
         with contextlib.ExitStack() as entered:
@@ -115,6 +126,7 @@ class StepTracker(TorchDispatchMode):
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
         self._entered.close()
         self.books.settle()
+        self.books.recorder = None
         # these close circles; and torch refuses to swap a parameter that has a weak reference
         self._holdings.clear()
         self._references.clear()
@@ -156,9 +168,10 @@ class StepTracker(TorchDispatchMode):
             if holding is None:
                 self._add(storage, tensor.device, kind, owner)
             elif (holding.kind, holding.owner) != (kind, owner):
-                self._enter(holding, -holding.size)
-                holding.kind, holding.owner = kind, owner
-                self._enter(holding, holding.size)
+                before = holding.owner, holding.kind
+                holding.owner, holding.kind = owner, kind
+                if holding.size and holding.device == self._device:
+                    self.books.move(before, (owner, kind), holding.size)
 
     # When to look again
 
