@@ -1,6 +1,7 @@
 """What `import` may do, and whether the examples of the docstrings hold."""
 
 import doctest
+import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,11 @@ def test_the_import_is_silent_and_light() -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_numpy_comes_along_without_which_torch_would_warn() -> None:
+    required = importlib.metadata.requires("tokenseek-common") or []
+    assert any(name.startswith("numpy>=") and "extra" not in name for name in required)
 
 
 def test_the_public_names_are_sorted() -> None:
