@@ -44,7 +44,7 @@ class Line:
 LINES = {
     "tokenseek finetune": Line(
         tokenseek_core.cli.main,
-        "finetune --model {model} --data {file} --max-length 32 --max-steps 1",
+        "finetune --model {model} --data {file} --max-length 32 --steps 1",
         ".jsonl",
         '{"instruction": "the old day", "output": "sun song"}\n' * 4,
     ),

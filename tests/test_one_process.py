@@ -171,7 +171,7 @@ def test_their_command_lines_change_nothing_for_others(tmp_path: Path) -> None:
         ),
         (promotion.cli.main, ["train", "--config", str(training)]),
     ]
-    commands[0][1].extend(["--max-steps", "1"])
+    commands[0][1].extend(["--steps", "1"])
     commands[1][1].extend(["--steps", "1"])
     before = state_of_process()
     for number, (main, arguments) in enumerate(commands):

@@ -35,6 +35,14 @@ def methods_of(thing: type) -> Iterator[Any]:
             yield member  # a dataclass makes methods out of strings, with other modules' names
 
 
+def own_parts(thing: type) -> Iterator[type]:
+    """A class and its bases by their fields alone, those of other libraries left out."""
+    for base in thing.__mro__:
+        if base.__module__.partition(".")[0] in MODULES:
+            fields = {"__annotations__": inspect.get_annotations(base)}
+            yield type(base.__qualname__, (), {"__module__": base.__module__, **fields})
+
+
 def described_aliases(module: ModuleType) -> set[str]:
     """Names of a module that are assigned and have a string below, as fields have."""
     assert module.__file__ is not None
@@ -68,7 +76,9 @@ def test_annotations_of_public_names_resolve_when_a_program_asks_for_them(packag
     for full_name, _, _, thing in public_things(package):
         if not (inspect.isclass(thing) or inspect.isfunction(thing)):
             continue
-        for asked in (thing, *(methods_of(thing) if inspect.isclass(thing) else ())):
+        for asked in (
+            (*own_parts(thing), *methods_of(thing)) if inspect.isclass(thing) else (thing,)
+        ):
             try:
                 typing.get_type_hints(asked)
             except NameError as error:

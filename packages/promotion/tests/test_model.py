@@ -6,8 +6,9 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from promotion import ProMotion, ProMotionConfig
+from promotion import ProMotion, ProMotionConfig, ProMotionOutput
 from promotion._config import SizeName
 from promotion._model import TaskName
 from tokenseek_common import InputError
@@ -205,3 +206,12 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path, content: str) -> No
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=r"must be a folder with config.json and model.safetens"):
         ProMotion.from_pretrained(tmp_path)
+
+
+def test_an_output_is_a_tree_of_its_tensors_as_exporting_a_model_needs() -> None:
+    output = ProMotionOutput([torch.zeros(1, 2, 8, 8)], [torch.ones(1, 8, 8)])
+    leaves, structure = tree_flatten(output)
+    assert [leaf.shape for leaf in leaves if leaf is not None] == [(1, 2, 8, 8), (1, 8, 8)]
+    again = tree_unflatten(leaves, structure)
+    assert again.flows[0] is output.flows[0]
+    assert again.coarse is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,24 @@ def test_without_matplotlib_nothing_is_begun(
         'pictures (png) must be drawn by matplotlib, which is absent; pip install "mept[plot]"'
     )
     assert not (tmp_path / "seen").exists()
+
+
+def test_without_pictures_no_matplotlib_is_needed(
+    runs: dict[str, Path],
+    moods: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    output = tmp_path / "seen"
+    command = ["inspect", str(runs["bert"]), "--task", f"mood={moods}", "-o", str(output)]
+    assert main([*command, "--device", "cpu", "--no-pictures"]) == 0
+    assert [path.name for path in output.iterdir()] == ["inspect.json"]
+    assert f"report: {output / 'inspect.json'}\n" in capsys.readouterr().out
 
 
 def test_what_cannot_be_asked_or_written_is_refused_and_nothing_written(

@@ -67,6 +67,9 @@ class ProMotionOutput:
     margin_loss: Float[Tensor, "p"] | None = None
 
 
+torch.export.register_dataclass(ProMotionOutput)  # without, a model cannot be exported
+
+
 class ProMotion(
     nn.Module,
     PyTorchModelHubMixin,

@@ -98,7 +98,7 @@ def test_pair_is_written_as_predict_finds_it(
     length, share = flow.norm(dim=0).mean().item(), occlusion.float().mean().item()
     assert out == (
         f"{pair[0]} and {pair[1]}: mean flow {length:.3g} pixels, {share:.0%} occluded, median "
-        f"depth {depth.quantile(0.5).item():.3g} m; in {folder}\n"
+        f"depth {depth.quantile(0.5).item():.3g}; in {folder}\n"
     )
     assert err.startswith("looking 1/1 ")
 
@@ -120,7 +120,7 @@ def test_one_picture_has_depth_alone(
     pictures = [f"pictures/a_{name}.png" for name in ("depth", "overview", "prototypes")]
     assert written(folder) == ["depth/a.pfm", *pictures]
     middle = depth.quantile(0.5).item()
-    assert capsys.readouterr().out == f"{pair[0]}: median depth {middle:.3g} m; in {folder}\n"
+    assert capsys.readouterr().out == f"{pair[0]}: median depth {middle:.3g}; in {folder}\n"
 
 
 def test_folder_is_gone_through_in_the_order_of_numbers(

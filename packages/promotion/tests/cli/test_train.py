@@ -213,7 +213,7 @@ def test_checkpoints_of_shards_are_not_resumed_whole(
         ),
         (
             ["--dtype", "bfloat16"],
-            "dtype (bfloat16) must be float32, in which trainings compute; leave out --dtype",
+            "--dtype (bfloat16) must be one of ('auto', 'float32'); see promotion train --help",
         ),
         (["--seed", "-1"], "seed (-1) must be from 0 to 4294967295; choose another --seed"),
         (

@@ -34,7 +34,7 @@ def finetune(model: Path, records: Path, output: Path, *options: str) -> int:
     return main(
         [
             *("finetune", "--model", str(model), "--data", str(records), "--output", str(output)),
-            *("--max-length", "32", "--ratio", "0.4", "--lr", "1e-2", "--device", "cpu"),
+            *("--max-length", "32", "--ratio", "0.4", "--learning-rate", "1e-2", "--device", "cpu"),
             *options,
         ]
     )
@@ -101,7 +101,16 @@ def test_an_adapter_is_fine_tuned_and_its_folder_reopens_and_answers(
 ) -> None:
     from peft import AutoPeftModelForCausalLM, PeftModel
 
-    options = ("--lora", "--epochs", "8", "--lr", "3e-2", "--eval-data", str(records), "--json")
+    options = (
+        "--lora",
+        "--epochs",
+        "8",
+        "--learning-rate",
+        "3e-2",
+        "--eval-data",
+        str(records),
+        "--json",
+    )
     assert finetune(model, records, output, *options) == 0
     out, err = capsys.readouterr()
     assert "base_model.model.model.layers" in err
@@ -130,7 +139,7 @@ def test_an_adapter_of_the_embedded_model_names_a_base_that_others_can_open(
 
     monkeypatch.setattr("tokenseek_core.training._finetune.check_source", lambda source: None)
     monkeypatch.setattr("tokenseek_core.training._finetune.load_pretrained", embedded)
-    assert finetune(Path("smollm2"), records, output, "--lora", "--max-steps", "1") == 0
+    assert finetune(Path("smollm2"), records, output, "--lora", "--steps", "1") == 0
     base = "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert (
         json.loads((output / "adapter_config.json").read_text())["base_model_name_or_path"] == base
@@ -141,7 +150,8 @@ def test_an_adapter_of_the_embedded_model_names_a_base_that_others_can_open(
 def test_a_ratio_of_one_trains_densely(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert finetune(model, records, output, "--ratio", "1", "--max-steps", "2", "--json") == 0
+    options = ("--ratio", "1", "--max-steps", "2", "--lr", "1e-3", "--json")  # other names
+    assert finetune(model, records, output, *options) == 0
     captured = capsys.readouterr()
     assert "training densely: at ratio 1 two passes save nothing" in captured.err
     assert json.loads(captured.out)["kept_share"] == 1
@@ -150,7 +160,7 @@ def test_a_ratio_of_one_trains_densely(
 def test_accumulated_batches_train_as_one_larger_batch_does(
     model: Path, records: Path, tmp_path: Path
 ) -> None:
-    common = ("--max-steps", "3", "--quiet")
+    common = ("--steps", "3", "--quiet")
     assert finetune(model, records, tmp_path / "whole", *common, "--batch-size", "4") == 0
     halves = ("--batch-size", "2", "--accumulate", "2")
     assert finetune(model, records, tmp_path / "halves", *common, *halves) == 0
@@ -174,14 +184,14 @@ def test_accumulated_batches_train_as_one_larger_batch_does(
 def test_every_option_trains(
     options: tuple[str, ...], model: Path, records: Path, output: Path
 ) -> None:
-    assert finetune(model, records, output, "--max-steps", "2", "--quiet", *options) == 0
+    assert finetune(model, records, output, "--steps", "2", "--quiet", *options) == 0
     assert weights(output)
 
 
 def test_recomputed_activations_train_as_kept_ones_do(
     model: Path, records: Path, tmp_path: Path
 ) -> None:
-    common = ("--max-steps", "3", "--quiet")
+    common = ("--steps", "3", "--quiet")
     assert finetune(model, records, tmp_path / "kept", *common) == 0
     assert finetune(model, records, tmp_path / "again", *common, "--gradient-checkpointing") == 0
     torch.testing.assert_close(weights(tmp_path / "again"), weights(tmp_path / "kept"))
@@ -190,11 +200,11 @@ def test_recomputed_activations_train_as_kept_ones_do(
 def test_the_folder_says_how_it_came_about(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert finetune(model, records, output, "--max-steps", "2", "--json") == 0
+    assert finetune(model, records, output, "--steps", "2", "--json") == 0
     record = json.loads((output / "finetune.json").read_text())
     assert record["result"] == told(capsys)
     assert record["options"]["ratio"] == 0.4
-    assert record["options"]["lr"] == 1e-2
+    assert record["options"]["learning_rate"] == 1e-2
     assert "torch" in record["versions"]
     state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
     assert any("supervised_share" in logged for logged in state["log_history"])
@@ -205,14 +215,14 @@ def test_without_an_output_the_folder_is_a_numbered_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = ["finetune", "--model", str(model), "--data", str(records), "--max-length", "32"]
-    assert main([*command, "--max-steps", "1", "--quiet"]) == 0
+    assert main([*command, "--steps", "1", "--quiet"]) == 0
     assert (tmp_path / "tokenseek-finetune-001" / "model.safetensors").exists()
 
 
 def test_records_that_are_cut_are_told(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert finetune(model, records, output, "--max-steps", "1", "--max-length", "8") == 0
+    assert finetune(model, records, output, "--steps", "1", "--max-length", "8") == 0
     captured = capsys.readouterr()
     assert "of 24 records, 24 were cut at max_length (8)" in captured.err
     assert "training 1/1" in captured.err
@@ -224,5 +234,5 @@ def test_records_that_are_cut_are_told(
 def test_nothing_but_errors_is_printed_when_quiet(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert finetune(model, records, output, "--max-steps", "1", "--quiet") == 0
+    assert finetune(model, records, output, "--steps", "1", "--quiet") == 0
     assert capsys.readouterr() == ("", "")

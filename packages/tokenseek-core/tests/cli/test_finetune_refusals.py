@@ -57,9 +57,12 @@ def refused(
             "alpha, beta (0.0, 0.0) must be at least 0 and not both 0; "
             "only their quotient changes which tokens are kept",
         ),
-        (("--lr", "0"), "lr (0) must be above 0 and finite; choose another --lr"),
+        (
+            ("--learning-rate", "0"),
+            "learning_rate (0) must be above 0 and finite; choose another --learning-rate",
+        ),
         (("--epochs", "nan"), "epochs (nan) must be above 0 and finite; choose another --epochs"),
-        (("--max-steps", "0"), "max_steps (0) must be at least 1; choose another --max-steps"),
+        (("--steps", "0"), "steps (0) must be at least 1; choose another --steps"),
         (("--batch-size", "0"), "batch_size (0) must be at least 1; choose another --batch-size"),
         (("--accumulate", "0"), "accumulate (0) must be at least 1; choose another --accumulate"),
         (("--max-length", "1"), "max_length (1) must be at least 2; choose another --max-length"),
@@ -206,7 +209,7 @@ def test_a_model_without_the_attention_interface_is_refused_but_trains_densely(
         "train it without TokenSeek"
     )
     command = ["finetune", "--model", str(gptj), "--data", str(records), "--output", str(output)]
-    dense = ["--ratio", "1", "--max-steps", "1", "--max-length", "32", "--quiet"]
+    dense = ["--ratio", "1", "--steps", "1", "--max-length", "32", "--quiet"]
     assert main(command + dense) == 0
 
 
@@ -294,13 +297,13 @@ def test_resuming_where_there_is_no_run_is_refused(
 @pytest.fixture
 def finished(model: Path, records: Path, output: Path) -> Path:
     """A run of two steps with a checkpoint after the first."""
-    options = ["--max-length", "32", "--max-steps", "2", "--save-steps", "1", "--quiet"]
+    options = ["--max-length", "32", "--steps", "2", "--save-steps", "1", "--quiet"]
     command = ["finetune", "--model", str(model), "--data", str(records), "--output", str(output)]
     assert main(command + options) == 0
     return output
 
 
-AGAIN = ("--resume", "--max-steps", "2", "--save-steps", "1")
+AGAIN = ("--resume", "--steps", "2", "--save-steps", "1")
 
 
 def test_resuming_a_finished_run_is_refused(
@@ -321,11 +324,11 @@ def interrupt(run: Path) -> Path:
 def test_resuming_with_other_options_is_refused(
     model: Path, records: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    others = ("--lr", "0.5", "--selector", "random")
+    others = ("--learning-rate", "0.5", "--selector", "random")
     told = refused(capsys, model, records, interrupt(finished), *AGAIN, *others)
     assert told == (
-        "selector (random), lr (0.5) must be sampled, 2e-05, as in the run that is resumed; "
-        "repeat its options, or start anew in another --output"
+        "selector (random), learning_rate (0.5) must be sampled, 2e-05, as in the run that is "
+        "resumed; repeat its options, or start anew in another --output"
     )
 
 

@@ -31,7 +31,7 @@ def finetune(model: Path, records: Path, output: Path, *options: str) -> int:
     return main(
         [
             *("finetune", "--model", str(model), "--data", str(records), "--output", str(output)),
-            *("--max-length", "32", "--ratio", "0.4", "--lr", "1e-2", "--device", "cpu"),
+            *("--max-length", "32", "--ratio", "0.4", "--learning-rate", "1e-2", "--device", "cpu"),
             *("--save-steps", "2", *options),
         ]
     )
@@ -72,7 +72,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 ) -> None:
     if EVALUATED in options:
         options = (*options, str(records))
-    options = (*options, "--max-steps", "4")
+    options = (*options, "--steps", "4")
     assert finetune(model, records, tmp_path / "whole", *options) == 0
     first = capsys.readouterr().out
 
@@ -98,7 +98,7 @@ def run(
 ) -> Path:
     """A run of four steps with checkpoints after the second and the last."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    options = ("--max-steps", "4", "--quiet", *filter(None, [request.param]))
+    options = ("--steps", "4", "--quiet", *filter(None, [request.param]))
     assert finetune(model, records, folder, *options) == 0
     return folder
 
@@ -109,7 +109,7 @@ def test_a_run_with_a_cut_off_checkpoint_goes_on_from_the_one_before_and_says_so
     copied = shutil.copytree(run, tmp_path / "run")
     (copied / "checkpoint-4" / "checkpoint-is-incomplete.txt").touch()
     (copied / "cut-off-checkpoint-4-1").mkdir()  # it has happened before
-    options = ("--max-steps", "4", "--resume")
+    options = ("--steps", "4", "--resume")
     lora = ("--lora",) * (run / "adapter_config.json").exists()
     assert finetune(model, records, copied, *options, *lora) == 0
     told = capsys.readouterr().err
@@ -137,8 +137,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(
     folder = tmp_path / "run"
     assert finetune(poisoned, records, folder, "--ratio", "1", "--quiet") == 1
     assert capsys.readouterr().err == (
-        "error: loss (nan) must be finite, but is not at step 1; lower --lr or look at the data "
-        "(no checkpoint was saved before)\n"
+        "error: loss (nan) must be finite, but is not at step 1; lower --learning-rate or look at "
+        "the data (no checkpoint was saved before)\n"
     )
     assert {path.name for path in folder.iterdir()} == {"finetune.json"}
 
@@ -147,12 +147,12 @@ def test_a_run_that_diverges_names_the_step_and_keeps_a_healthy_checkpoint(
     model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    options = ("--lr", "1e30", "--save-steps", "1", "--max-steps", "50", "--quiet")
+    options = ("--learning-rate", "1e30", "--save-steps", "1", "--steps", "50", "--quiet")
     assert finetune(model, records, folder, *options) == 1
     told = capsys.readouterr().err
     standing = standing_of(folder)
     assert standing.checkpoint is not None
-    assert f"must be finite, but is not at step {standing.step + 1}; lower --lr" in told
+    assert f"must be finite, but is not at step {standing.step + 1}; lower --learning-rate" in told
     assert told.endswith(f"({standing.checkpoint} is healthy)\n")
     assert all(value.isfinite().all() for value in weights(standing.checkpoint).values())
     assert not (folder / "model.safetensors").exists()
@@ -194,12 +194,12 @@ def test_on_a_signal_the_run_saves_itself_and_can_be_resumed(
         return stepped(trainer, *args)
 
     monkeypatch.setattr(FiniteTrainer, "training_step", asked)
-    assert finetune(model, records, folder, "--max-steps", "3", "--quiet") == code
+    assert finetune(model, records, folder, "--steps", "3", "--quiet") == code
     assert capsys.readouterr().err == (
         "error: training was asked to end at step 2 of 3, and has saved itself; "
         f"go on with the same options, --output {folder} and --resume\n"
     )
     assert not (folder / "model.safetensors").exists()
     monkeypatch.undo()
-    assert finetune(model, records, folder, "--max-steps", "3", "--resume") == 0
+    assert finetune(model, records, folder, "--steps", "3", "--resume") == 0
     assert f"resuming from {folder / 'checkpoint-2'}" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def settings(tmp_path: Path) -> FinetuneSettings:
         data=str(save_records(tmp_path / "train.jsonl")),
         device="cpu",
         max_length=32,
-        max_steps=1,
+        steps=1,
         ratio=0.4,
     )
 
@@ -63,3 +63,10 @@ def test_what_cannot_be_used_is_refused_by_the_settings_or_the_function(
         FinetuneSettings(model=settings.model, data=settings.data, epochs=0)
     with pytest.raises(InputError, match=r"output \(None\) must be given with --resume"):
         finetune(settings, resume=True)
+
+
+def test_without_a_length_the_model_with_few_positions_takes_what_it_has(
+    settings: FinetuneSettings, tmp_path: Path
+) -> None:
+    result = finetune(replace(settings, max_length=None), output=tmp_path / "tuned")
+    assert result.steps == 1

@@ -3,7 +3,7 @@ from ._console import Console
 from ._device import first_device, resolve_device, resolve_dtype
 from ._dtype_name import DtypeName
 from ._folders import check_folder, fresh_folder
-from ._options import CommonOptions, RunSettings
+from ._options import CommonOptions, RunSettings, on_unless
 from ._progress import Progress
 from ._run import Command, CommandPlace, Commands, run
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_shares",
     "first_device",
     "fresh_folder",
+    "on_unless",
     "resolve_device",
     "resolve_dtype",
     "run",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,6 +12,21 @@ from tokenseek_common._errors import InputError
 from tokenseek_common.cli._dtype_name import DtypeName
 
 _SEEDS = 2**32  # numpy, which transformers seeds along with torch, takes no more
+
+
+def on_unless(help: str) -> Any:
+    """Describe a switch that is on by default, as ``--no-name`` takes it away.
+
+    Args:
+        help: What ``--no-name`` does; the string below the field says what the field does.
+
+    Returns:
+        The second argument of an `Annotated` bool.
+
+    Example:
+        >>> viz: Annotated[bool, on_unless("Draw no pictures.")] = True
+    """
+    return tyro.conf.arg(help=help, help_behavior_hint="")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class FiniteTrainer(Trainer):
     """A Trainer that looks at the true loss of every step, which its own logs smooth over.
 
     Args:
-        remedy: What to do where a step is not finite, such as "lower --lr or look at the data".
+        remedy: What to do where a step is not finite, such as "lower --lr".
         learning_rates: Of parameters that a pattern matches, as of `parameter_groups`.
         settings: Arguments of the Trainer.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from transformers import TrainerCallback
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from tokenseek_common.memory import Reading, measure
-
-if TYPE_CHECKING:  # the Trainer takes a second to import, and many train without it
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 
 class MemoryCallback(TrainerCallback):

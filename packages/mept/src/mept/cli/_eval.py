@@ -14,7 +14,7 @@ from mept.training._quiet import libraries_quiet
 from mept.training._saved import read_adapter, write_json
 from mept.training._scores import score_samples
 from mept.training._sources import load_scored
-from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder
+from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder, on_unless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Eval(AdapterOptions):
     output: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", aliases=("-o",))] = None
     """Where to write eval.json: a new or empty folder. Without it, nothing is written."""
 
-    generation: bool = True
+    generation: Annotated[bool, on_unless("Do not let a model that writes do so freely.")] = True
     """Also let a model that writes do so freely."""
 
     def run(self, console: Console) -> None:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from mept.cli._adapter_options import AdapterOptions
 from mept.inspect import (
@@ -21,7 +22,7 @@ from mept.training._quiet import libraries_quiet
 from mept.training._recorded import record_samples
 from mept.training._saved import read_adapter, write_json
 from mept.training._sources import load_scored
-from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder
+from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder, on_unless
 from tokenseek_common.data import TaskSample
 
 PICTURES = {"load.png": draw_load, "paths.png": draw_paths, "pca.png": draw_projection}
@@ -43,11 +44,15 @@ class Inspect(AdapterOptions):
     limit: int | None = 256
     """Draw at most this many samples of each task, at random."""
 
+    pictures: Annotated[bool, on_unless("Draw no pictures; then matplotlib is not needed.")] = True
+    """Draw the pictures."""
+
     def run(self, console: Console) -> None:
         """Load, record, show."""
         begin = time.perf_counter()
         check_folder(self.output)
-        require_matplotlib()
+        if self.pictures:
+            require_matplotlib()
         device = first_device(self.device)
         saved = read_adapter(self.adapter)
         read = {
@@ -67,7 +72,7 @@ class Inspect(AdapterOptions):
                 console=console,
             )
         report = routing_report(record)
-        drawn = PICTURES | (COMPARING if len(report.sizes) > 1 else {})
+        drawn = PICTURES | (COMPARING if len(report.sizes) > 1 else {}) if self.pictures else {}
         pictures = {name: png(draw(report)) for name, draw in drawn.items()}
         result = {
             "adapter": str(saved.folder),
@@ -83,7 +88,8 @@ class Inspect(AdapterOptions):
         for name, picture in pictures.items():
             (folder / name).write_bytes(picture)
         _tell(report, kind, console)
-        console.print(f"report: {folder / 'inspect.json'}, with {', '.join(pictures)}")
+        beside = f", with {', '.join(pictures)}" if pictures else ""
+        console.print(f"report: {folder / 'inspect.json'}{beside}")
         console.result(result | {"output": folder})
 
     def _drawn(self, samples: list[TaskSample]) -> list[TaskSample]:

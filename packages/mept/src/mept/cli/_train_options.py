@@ -15,7 +15,13 @@ from mept.training._fit import Schedule
 from mept.training._forms import FormName
 from mept.training._model_places import MINILM, has_minilm
 from tokenseek_common import InputError
-from tokenseek_common.cli import CommonOptions, check_counts, check_positive, check_shares
+from tokenseek_common.cli import (
+    CommonOptions,
+    check_counts,
+    check_positive,
+    check_shares,
+    on_unless,
+)
 from tokenseek_common.rows import row_method
 
 RANDOM = "random-bert"
@@ -76,7 +82,9 @@ class TrainOptions(CommonOptions):
     top_k: int = 1
     """Experts that an input is routed to."""
 
-    shared_expert: bool = True
+    shared_expert: Annotated[
+        bool, on_unless("Leave out the rows that are the same for every input.")
+    ] = True
     """Add rows that are the same for every input."""
 
     router_noise: float = 0.0
@@ -88,7 +96,7 @@ class TrainOptions(CommonOptions):
     init: Init | None = None
     """How prompts start, as in MeptConfig; by default hidden for decoders, else normal."""
 
-    steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(aliases=("--max-steps",))] = None
     """Optimizer steps, in place of --epochs."""
 
     epochs: float = 3.0
@@ -97,7 +105,7 @@ class TrainOptions(CommonOptions):
     batch_size: int = 16
     """Rows that go through the model at a time."""
 
-    learning_rate: float | None = None
+    learning_rate: Annotated[float | None, tyro.conf.arg(aliases=("--lr",))] = None
     """The highest; it rises for 6 % of the steps and falls to nothing. By default 0.1 where a
     decoder writes and its prompts start hidden, else 0.02."""
 
@@ -130,10 +138,14 @@ class TrainOptions(CommonOptions):
     """Share of the tokens of a decoder that writes that steps back-propagate through, in (0, 1], by
     TokenSeek, which `pip install tokenseek-core` brings; by default all."""
 
-    generation: bool = True
+    generation: Annotated[
+        bool, on_unless("In the end, do not let a model that writes do so freely.")
+    ] = True
     """In the end, also let a model that writes do so freely."""
 
-    movement_check: bool = True
+    movement_check: Annotated[
+        bool, on_unless("Do not look whether all that is trained has moved.")
+    ] = True
     """After the first steps, tell which parameters have had no gradient or have not moved."""
 
     resume: bool = False

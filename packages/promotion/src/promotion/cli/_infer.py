@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -20,7 +20,7 @@ from promotion.cli._infer_pictures import pictures_of
 from promotion.cli._model_options import ModelOptions
 from promotion.io import write_depth, write_flow
 from promotion.viz import flow_picture, save_picture
-from tokenseek_common.cli import Console, check_folder, check_positive, fresh_folder
+from tokenseek_common.cli import Console, check_folder, check_positive, fresh_folder, on_unless
 
 FLOW_SUFFIX = {"flo": ".flo", "kitti": ".png", "npz": ".npz"}
 
@@ -37,7 +37,7 @@ class Found:
     """Share of the pixels that the next frame does not show."""
 
     median_depth: float
-    """Metres, as far as the training was metric."""
+    """In metres only where the weights were trained on metric depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Infer(ModelOptions):
     depth_scale: float = 256
     """Units to the metre of --depth png: 256 as KITTI, 1000 as NYU, 5000 as TUM."""
 
-    viz: bool = True
+    viz: Annotated[bool, on_unless("Draw no pictures.")] = True
     """Draw pictures."""
 
     max_flow: float | None = None
@@ -115,7 +115,7 @@ class Infer(ModelOptions):
 
     def _tell(self, console: Console, found: list[Found], folder: Path) -> None:
         depth = statistics.median(each.median_depth for each in found)
-        told = f"median depth {depth:.3g} m"
+        told = f"median depth {depth:.3g}"
         flow, occluded = (
             _mean([getattr(each, name) for each in found]) for name in ("mean_flow", "occluded")
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from accelerate import PartialState
@@ -19,7 +19,7 @@ from promotion.training._log import check_tensorboard, read_log
 from promotion.training._processes import start_processes
 from promotion.training._start import start_model
 from tokenseek_common import InputError, RunError
-from tokenseek_common.cli import CommonOptions, Console, DtypeName, first_device
+from tokenseek_common.cli import CommonOptions, Console, first_device, on_unless
 
 T = TypeVar("T")
 
@@ -44,23 +44,20 @@ class Train(CommonOptions):
     tensorboard: bool = False
     """Write the figures of the log as events for tensorboard too."""
 
-    movement_check: bool = True
+    movement_check: Annotated[
+        bool, on_unless("Do not look whether all that is trained has moved.")
+    ] = True
     """After the first steps, tell which parameters have had no gradient or have not moved."""
 
     seed: int | None = None  # type: ignore[assignment]  # the file has one already
     """Seed of everything random, in place of the file's."""
 
-    dtype: DtypeName = "auto"
+    dtype: Literal["auto", "float32"] = "auto"
     """Precision: float32, which auto is too."""
 
     def __post_init__(self) -> None:
         if self.seed is not None:
             super().__post_init__()
-        if self.dtype not in ("auto", "float32"):
-            raise InputError(
-                f"dtype ({self.dtype}) must be float32, in which trainings compute; "
-                "leave out --dtype"
-            )
 
     def run(self, console: Console) -> None:
         """Train, on all processes; the main one tells."""

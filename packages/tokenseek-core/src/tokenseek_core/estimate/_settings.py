@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from tokenseek_common.cli import DtypeName, RunSettings, check_counts
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts, on_unless
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -53,7 +53,9 @@ class EstimateSettings(RunSettings):
     gradient: GradientName = DEFAULT_GRADIENT
     """What they back-propagate."""
 
-    logits: bool = True
+    logits: Annotated[
+        bool, on_unless("Compute the loss of their steps in chunks of rows, without logits.")
+    ] = True
     """Whether their steps return logits; without, the loss is computed in chunks of rows."""
 
     lora_rank: int = RANK

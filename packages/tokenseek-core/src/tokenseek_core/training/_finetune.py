@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
 from tokenseek_common.cli import (
@@ -30,6 +31,9 @@ from tokenseek_core.training._run_record import check_examples, check_options, w
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task
 from tokenseek_core.training._trainer import Clock, CountingTrainer, training_arguments
+
+USUAL_LENGTH = 1024
+"""Tokens of a sequence at most, where nothing is asked for."""
 
 
 def finetune(
@@ -120,16 +124,9 @@ def _prepare(
     automatic = settings.dtype == "auto"
     dtype = torch.float32 if automatic else resolve_dtype(settings.dtype, device)
     model, tokenizer = load_pretrained(settings.model, device=device, dtype=dtype)
-    longest = getattr(model.config, "max_position_embeddings", settings.max_length)
-    if settings.max_length > longest:
-        raise InputError(
-            f"max_length ({settings.max_length}) must be at most {longest}, the positions of "
-            f"{settings.model}; choose another --max-length"
-        )
+    max_length = _max_length(settings, model)
     encoded = [
-        encode_records(
-            chosen, tokenizer, max_length=settings.max_length, template=settings.template
-        )
+        encode_records(chosen, tokenizer, max_length=max_length, template=settings.template)
         if chosen
         else []
         for chosen in (records, held_out)
@@ -144,6 +141,20 @@ def _prepare(
             "rounded to 4 bits"
         )
     return Task(trained, tokenizer, *encoded)
+
+
+def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:
+    """Tokens of a sequence; only what the user asked for can be too many."""
+    longest: int | None = getattr(model.config, "max_position_embeddings", None)
+    asked = settings.max_length
+    if asked is None:
+        return min(USUAL_LENGTH, longest or USUAL_LENGTH)
+    if longest is not None and asked > longest:
+        raise InputError(
+            f"max_length ({asked}) must be at most {longest}, the positions of "
+            f"{settings.model}; choose another --max-length"
+        )
+    return asked
 
 
 def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:
@@ -234,9 +245,9 @@ def _trainer(
         save_steps=settings.save_steps,
         seed=settings.seed,
         data_seed=settings.seed,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.peak_rate,
         num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
+        max_steps=settings.steps or -1,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated
+
+import tyro
 
 from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings, check_counts, check_positive
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts, check_positive, on_unless
 from tokenseek_common.data import Template
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
@@ -27,7 +30,7 @@ class FinetuneSettings(RunSettings):
         InputError: A value is outside its range.
 
     Example:
-        >>> FinetuneSettings(model="smollm2", data="train.jsonl", lora=True).learning_rate
+        >>> FinetuneSettings(model="smollm2", data="train.jsonl", lora=True).peak_rate
         0.0002
     """
 
@@ -72,13 +75,13 @@ class FinetuneSettings(RunSettings):
     dtype: DtypeName = "auto"
     """Precision of the weights; auto is float32."""
 
-    lr: float | None = None
+    learning_rate: Annotated[float | None, tyro.conf.arg(aliases=("--lr",))] = None
     """Highest learning rate; by default 2e-5, with --lora 2e-4."""
 
     epochs: float = 1.0
     """Passes over the data."""
 
-    max_steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(aliases=("--max-steps",))] = None
     """Optimizer steps, in place of --epochs."""
 
     batch_size: int = 4
@@ -87,21 +90,23 @@ class FinetuneSettings(RunSettings):
     accumulate: int = 1
     """Batches of an optimizer step."""
 
-    max_length: int = 1024
-    """Tokens of a sequence; longer ones are cut."""
+    max_length: int | None = None
+    """Tokens of a sequence, longer ones are cut; by default 1024 if the model has so many."""
 
     save_steps: int = 500
     """Steps from one checkpoint to the next; the last two are kept."""
 
-    movement_check: bool = True
+    movement_check: Annotated[
+        bool, on_unless("Do not look whether all that is trained has moved.")
+    ] = True
     """After the first steps, tell which parameters have had no gradient or have not moved."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = ("max_steps", "batch_size", "accumulate", "save_steps")
+        names = ("steps", "batch_size", "accumulate", "save_steps")
         check_counts({name: getattr(self, name) for name in names})
         check_counts({"max_length": self.max_length}, least=2)
-        check_positive({"lr": self.lr, "epochs": self.epochs})
+        check_positive({"learning_rate": self.learning_rate, "epochs": self.epochs})
         if self.dtype == "float16":
             raise InputError(
                 "dtype (float16) must be one whose gradients do not vanish; "
@@ -127,10 +132,10 @@ class FinetuneSettings(RunSettings):
         return limit is not None and self.ratio >= limit
 
     @property
-    def learning_rate(self) -> float:
+    def peak_rate(self) -> float:
         """The given learning rate, or what suits what is trained."""
-        if self.lr is not None:
-            return self.lr
+        if self.learning_rate is not None:
+            return self.learning_rate
         return 2e-4 if self.lora else 2e-5
 
     @property
@@ -138,4 +143,4 @@ class FinetuneSettings(RunSettings):
         """The settings that make a run what it is."""
         names = [field.name for field in fields(FinetuneSettings) if field.name not in FREE]
         options = {name: getattr(self, name) for name in names}
-        return options | {"lr": self.learning_rate}
+        return options | {"learning_rate": self.peak_rate}

@@ -78,7 +78,7 @@ class CountingTrainer(FiniteTrainer):
     """
 
     def __init__(self, *, handle: TokenSeekHandle | None, **settings: Any) -> None:
-        super().__init__(remedy="lower --lr or look at the data", **settings)
+        super().__init__(remedy="lower --learning-rate or look at the data", **settings)
         self.handle = handle
         self.tally = Tally()
 
