@@ -10,6 +10,7 @@ from taken import always
 from tiny_models import VOCABULARY
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._context import attention_received
+from tokenseek_core._projection import project_rows
 from tokenseek_core._scores import random_scores, tokenseek_scores
 
 
@@ -79,7 +80,7 @@ def test_signals_equal_those_of_a_dense_backward_pass(
     model = tiny_model(family)
     spare_float64(monkeypatch)
     several = 7 * 8 * VOCABULARY
-    monkeypatch.setattr("tokenseek_core._head.CHUNK_BYTES", several)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST", several)
     batch = tiny_batch(padding)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     states: list[Tensor] = []
@@ -112,8 +113,15 @@ def test_signals_equal_those_of_a_dense_backward_pass(
 
 
 def test_scoring_never_holds_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenseek_core._head.CHUNK_BYTES", 100 * 8 * VOCABULARY)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST", 100 * 8 * VOCABULARY)
     model = tiny_model("llama")
+    chunks: list[int] = []
+
+    def spy(weight: Tensor, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        chunks.append(len(hidden))
+        return project_rows(weight, hidden, target)
+
+    monkeypatch.setattr("tokenseek_core._head.project_rows", spy)
     rows: list[int] = []
     head = model.get_output_embeddings()
     assert head is not None
@@ -122,28 +130,25 @@ def test_scoring_never_holds_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatc
     ids = torch.randint(3, 61, (4, 64))
     with apply_tokenseek(model, always(ratio=0.1, check=False)):
         model(input_ids=ids, labels=ids)
-    record, *chunks, replay = rows
-    assert record == 4  # one row of each instance
-    assert replay == 4 * 7
-    assert sum(chunks) == 4 * 63
-    assert max(chunks) == 100
+    assert rows == [4, 1, 4 * 7]  # one row of each instance, one to see what the head does, replay
+    assert chunks == [100, 100, 4 * 63 - 200]
 
 
 def test_random_draws_depend_neither_on_the_batch_nor_on_padding() -> None:
     valid = torch.ones(2, 6, dtype=torch.bool)
     valid[1, :2] = False
     torch.manual_seed(7)
-    together = random_scores(valid)
+    together = random_scores(valid, [6, 4])
     torch.manual_seed(7)
-    first = random_scores(torch.ones(1, 6, dtype=torch.bool))
-    second = random_scores(torch.ones(1, 4, dtype=torch.bool))
+    first = random_scores(torch.ones(1, 6, dtype=torch.bool), [6])
+    second = random_scores(torch.ones(1, 4, dtype=torch.bool), [4])
     assert torch.equal(together[0], first[0])
     assert torch.equal(together[1, 2:], second[0])
 
 
 def test_random_draws_differ_between_steps_and_instances() -> None:
     valid = torch.ones(2, 50, dtype=torch.bool)
-    first, second = random_scores(valid), random_scores(valid)
+    first, second = (random_scores(valid, [50, 50]) for _ in range(2))
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
 

@@ -12,7 +12,7 @@ from tokenseek_core._selection import select
 
 def pick(scores: Tensor, ratio: float = 0.5) -> list[list[int]]:
     valid = torch.ones_like(scores, dtype=torch.bool)
-    chosen = select(scores, valid, valid, ratio=ratio, min_supervised=0)
+    chosen = select(scores, valid, valid, valid.sum(1).tolist(), ratio=ratio, min_supervised=0)
     return chosen.indices.tolist()
 
 
@@ -27,14 +27,16 @@ def test_a_ratio_that_divides_the_length_is_not_rounded_up_by_floating_point() -
 def test_a_missing_supervised_token_takes_the_place_of_the_weakest() -> None:
     scores = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     supervised = torch.tensor([[False, False, True, True]])
-    chosen = select(scores, torch.ones_like(supervised), supervised, ratio=0.5, min_supervised=1)
+    chosen = select(
+        scores, torch.ones_like(supervised), supervised, [4], ratio=0.5, min_supervised=1
+    )
     assert chosen.indices.tolist() == [[0, 2]]
 
 
 def test_without_supervised_tokens_nothing_is_forced() -> None:
     scores = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     none = torch.zeros(1, 4, dtype=torch.bool)
-    chosen = select(scores, torch.ones_like(none), none, ratio=0.5, min_supervised=2)
+    chosen = select(scores, torch.ones_like(none), none, [4], ratio=0.5, min_supervised=2)
     assert chosen.indices.tolist() == [[0, 1]]
 
 
@@ -53,7 +55,7 @@ def test_every_instance_keeps_its_share_of_distinct_real_tokens(
     supervised = (torch.rand(shape, generator=generator) < 0.3) & valid
     scores = torch.randn(shape, generator=generator)
 
-    chosen = select(scores, valid, supervised, ratio=ratio, min_supervised=least)
+    chosen = select(scores, valid, supervised, lengths, ratio=ratio, min_supervised=least)
 
     for row, length in enumerate(lengths):
         slots, active = chosen.indices[row], chosen.active[row]

@@ -35,6 +35,44 @@ FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_rou
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What the host must know of a batch's values, read from its device in one go.
+
+    Args:
+        lengths: Tokens of each instance that are not padding.
+        supervised: Rows of each instance that have a target.
+        restarts: Tokens, of the batch, whose position does not follow that of the token before.
+    """
+
+    lengths: tuple[int, ...]
+    supervised: tuple[int, ...]
+    restarts: int
+
+    @classmethod
+    def read(
+        cls,
+        valid: Bool[Tensor, "b s"],
+        supervised: Bool[Tensor, "b s"],
+        positions: Int[Tensor, "b s"] | None,
+    ) -> Counts:
+        """Count; the only time that a step waits for its device."""
+        b, s = valid.shape
+        if is_fake(valid):  # without values: no padding, every row supervised, one sequence
+            return cls((s,) * b, (s,) * b, 0)
+        restarts = torch.zeros_like(valid[:, 1:])
+        if positions is not None:
+            restarts = (positions.diff(dim=1) != 1) & valid[:, 1:] & valid[:, :-1]
+        counted = torch.stack([marks.sum(1) for marks in (valid, supervised, restarts)])  # [3, b]
+        lengths, with_target, begun = counted.tolist()
+        return cls(tuple(lengths), tuple(with_target), sum(begun))
+
+    @property
+    def total(self) -> int:
+        """Rows of the batch that have a target."""
+        return sum(self.supervised)
+
+
+@dataclass(frozen=True)
 class Batch:
     """The arguments of one training call, sorted by what they are.
 
@@ -44,6 +82,7 @@ class Batch:
         labels: As the model was given them, [b, s].
         targets: Target of each row; -100 has none, [b, s].
         valid: Tokens that are not padding, [b, s].
+        counts: What the host must know of the values.
         num_items: Supervised tokens of the whole optimizer step, where the trainer knows them.
         options: Everything else, passed on unchanged.
     """
@@ -53,6 +92,7 @@ class Batch:
     labels: Int[Tensor, "b s"]
     targets: Int[Tensor, "b s"]
     valid: Bool[Tensor, "b s"]
+    counts: Counts
     num_items: Tensor | int | None
     options: Mapping[str, Any]
 
@@ -83,7 +123,9 @@ class Batch:
         valid = torch.ones_like(labels, dtype=torch.bool)
         if mask is not None and mask.ndim == 2:
             valid = mask.bool()
-        if not is_fake(valid) and not valid.any():  # a fake batch has no values
+        targets = shift_labels(labels) if targets is None else targets
+        counts = Counts.read(valid, targets != IGNORE_INDEX, rowwise.get("position_ids"))
+        if not any(counts.lengths):
             raise InputError(
                 f"attention_mask, labels ({list(labels.shape)}) must hold at least one token that "
                 "is not padding; leave empty batches out"
@@ -92,8 +134,9 @@ class Batch:
             rowwise=rowwise,
             attention_mask=mask,
             labels=labels,
-            targets=shift_labels(labels) if targets is None else targets,
+            targets=targets,
             valid=valid,
+            counts=counts,
             num_items=num_items,
             options=given,
         )
@@ -118,11 +161,7 @@ class Batch:
             InputError: FlashAttention would cut the rows at positions that begin again, which the
                 record does not show.
         """
-        positions = self.rowwise.get("position_ids")
-        if positions is None or "flash" not in backend or is_fake(positions):
-            return
-        restarts = (positions.diff(dim=1) != 1) & self.valid[:, 1:] & self.valid[:, :-1]
-        if restarts.any():
+        if self.counts.restarts and "flash" in backend:
             raise InputError(
                 "position_ids (several sequences in a row) must count one sequence with "
                 'FlashAttention; load the model with attn_implementation="sdpa"'

@@ -42,7 +42,9 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
     rank = batch.valid.cumsum(1) - 1
     half = batch.valid.sum(1, keepdim=True) / 2
     scores = ((rank % 2 == 0) & (rank < half)).float()
-    selection = select(scores, batch.valid, batch.supervised, ratio=0.25, min_supervised=0)
+    selection = select(
+        scores, batch.valid, batch.supervised, batch.counts.lengths, ratio=0.25, min_supervised=0
+    )
     training = [module for module in anatomy.model.modules() if module.training]
     for module in training:
         module.training = False

@@ -48,7 +48,12 @@ def total_items(
 
     As a float: of two integers, one divided by the other is a float32 in a float64 model too.
     """
-    total = supervised.sum() if num_items is None else torch.as_tensor(num_items)
+    if num_items is None:
+        total = supervised.sum()
+    elif isinstance(num_items, Tensor) and num_items.device == supervised.device:
+        total = num_items
+    else:  # by a kernel: the device would have to wait for a copy
+        total = torch.full((), int(num_items), device=supervised.device)
     return total.to(supervised).clamp(min=1).to(dtype)
 
 

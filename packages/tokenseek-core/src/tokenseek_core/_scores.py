@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -37,28 +39,36 @@ def tokenseek_scores(
     return alpha * (context + EPSILON).log() + beta * norm
 
 
-def random_scores(valid: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+def random_scores(valid: Bool[Tensor, "b s"], lengths: Sequence[int]) -> Float[Tensor, "b s"]:
     """Draw uniform scores for the real tokens, seeded for each instance.
 
     Every instance takes one seed from torch's default generator and draws for its real tokens
     alone: neither the batch it stands in nor its padding changes the draw, and restoring torch's
     generator (as trainers do on resuming) restores it.
+
+    Args:
+        valid: Tokens that are not padding.
+        lengths: Their number in each instance.
     """
-    if is_fake(valid):  # neither seeds nor lengths to read; any scores have this size
+    if is_fake(valid):  # no seeds to read; any scores have this size
         return torch.rand(valid.shape, device=valid.device)
-    scores = torch.zeros(valid.shape)
-    for row, real in zip(scores, valid.cpu(), strict=True):
+    drawn = torch.zeros(valid.shape, pin_memory=valid.is_cuda)  # so that the copy is not waited for
+    for row, length in zip(drawn, lengths, strict=True):
         seed = int(torch.randint(2**63 - 1, ()).item())
-        row[real] = torch.rand(int(real.sum()), generator=torch.Generator().manual_seed(seed))
-    return scores.to(valid.device)
+        row[:length] = torch.rand(length, generator=torch.Generator().manual_seed(seed))
+    rank = (valid.cumsum(1) - 1).clamp(min=0)  # of each token among the real ones
+    scores = drawn.to(valid.device, non_blocking=True).gather(1, rank)
+    return scores.masked_fill(~valid, 0)
 
 
-def perturbed(log_p: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+def perturbed(
+    log_p: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"], lengths: Sequence[int]
+) -> Float[Tensor, "b s"]:
     """Log p plus Gumbel noise: the k highest are k draws without replacement, by p.
 
     With the (k + 1)th of them as a threshold t, a kept token had the probability
     1 - exp(-exp(log p - t)) to be kept, and weighing it by the inverse makes sums unbiased
     (Kool et al. 2019, "Stochastic Beams and Where to Find Them", section 4).
     """
-    uniform = random_scores(valid).to(log_p).clamp(min=torch.finfo(log_p.dtype).tiny)
+    uniform = random_scores(valid, lengths).to(log_p).clamp(min=torch.finfo(log_p.dtype).tiny)
     return log_p - torch.log(-torch.log(uniform))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch._subclasses.fake_tensor import is_fake
+
+Whole = TypeVar("Whole", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,20 @@ class Selection:
         return torch.take_along_dim(tensor, index, dim=1)
 
 
+def share_of(length: Whole, ratio: float) -> Whole:
+    """ceil(ratio * length), in integers, which a host and every device round alike.
+
+    The ratio counts in parts of 1e-12, and one less, so that a tenth of ten is one.
+    """
+    parts = 10**12
+    return -(-length * (round(ratio * parts) - 1) // parts)
+
+
 def select(
     scores: Float[Tensor, "b s"],
     valid: Bool[Tensor, "b s"],
     supervised: Bool[Tensor, "b s"],
+    lengths: Sequence[int],
     *,
     ratio: float,
     min_supervised: int,
@@ -50,6 +63,7 @@ def select(
         scores: Importance of each token; only their order within an instance matters.
         valid: Tokens that are not padding; padding is kept only as surplus.
         supervised: Tokens that have a target.
+        lengths: Valid tokens of each instance.
         ratio: Share of the valid tokens to keep.
         min_supervised: Supervised tokens that each instance keeps at least, where it has them.
         log_p: Where `scores` are a draw, see :func:`perturbed`: the logarithms it was made of.
@@ -64,13 +78,12 @@ def select(
         forced = (supervised & valid).gather(1, best.indices)
         raised = scores.gather(1, best.indices).masked_fill(forced, math.inf)
         scores = scores.scatter(1, best.indices, raised)
-    # A fake batch has no values to read; it counts as one without padding.
-    lengths = [valid.shape[1]] * len(valid) if is_fake(valid) else valid.sum(1).tolist()
-    budgets = [min(length, max(1, math.ceil(ratio * length - 1e-9))) for length in lengths]
+    budgets = [min(length, max(1, share_of(length, ratio))) for length in lengths]
     k = max(1, *budgets)
     ordered = scores.topk(min(k + 1, scores.shape[1]))  # highest first
     kept = ordered.indices[:, :k]  # [b, k]
-    budget = torch.tensor(budgets, device=scores.device)
+    length = valid.sum(1)  # the same numbers on the device, which needs no copy of the host's
+    budget = torch.minimum(length, share_of(length, ratio).clamp(min=1))
     active = torch.arange(k, device=scores.device) < budget[:, None]
     importance = torch.ones_like(kept, dtype=scores.dtype)
     if log_p is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from tokenseek_common import InputError
-from tokenseek_core._head import Head
+from tokenseek_core._head import Head, RowLosses
 from tokenseek_core._scores import gradient_magnitude
 
 
@@ -70,7 +70,7 @@ class Signals:
     def token_loss(self) -> Float[Tensor, "b s"]:
         """Cross-entropy of each row's target, 0 where it has none."""
         if self.retain or "through_head" in vars(self):
-            return self.through_head[0]
+            return self.through_head.losses
         return self.head.losses(self.final)
 
     @property
@@ -85,7 +85,7 @@ class Signals:
         A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
         assert self.block_input is not None
-        _, adjoint = self.through_head
+        adjoint = self.through_head.adjoint
         end = get_gradient_edge(self.final)
         if not self.retain:  # nobody reads it again, and the graph hangs on its end
             self.final = self.final.new_empty((0, 0, 0))
@@ -98,6 +98,6 @@ class Signals:
         return self.block_input.detach()[:, self.prepended :]
 
     @cached_property
-    def through_head(self) -> tuple[Float[Tensor, "b s"], Float[Tensor, "b s e"]]:
+    def through_head(self) -> RowLosses:
         """Loss of each row, and the adjoint of their sum at the final hidden states."""
-        return self.head.adjoint(self.final)
+        return self.head.row_losses(self.final)

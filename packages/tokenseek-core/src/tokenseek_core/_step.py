@@ -16,7 +16,7 @@ from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy, apply
 from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._head import Head, head_loss
+from tokenseek_core._head import Head, count_rows, head_loss
 from tokenseek_core._loss import (
     IGNORE_INDEX,
     restart_weights,
@@ -63,11 +63,16 @@ def training_step(
     inject = config.gradient == "inject"
     signals, record = record_signals(anatomy, batch, config)
     log_p = sampling_log_p(signals) if config.selector == "sampled" else None
-    scores = score(signals, config) if log_p is None else perturbed(log_p, batch.valid)
+    scores = (
+        score(signals, batch, config)
+        if log_p is None
+        else perturbed(log_p, batch.valid, batch.counts.lengths)
+    )
     selection = select(
         scores,
         batch.valid,
         batch.supervised,
+        batch.counts.lengths,
         ratio=config.ratio,
         min_supervised=config.min_supervised,
         log_p=log_p,
@@ -120,21 +125,21 @@ def record_signals(
         block_input=recorded.block_input,
         final=recorded.final,
         received=record.context,
-        head=Head(anatomy, batch.targets),
+        head=Head(anatomy, batch.targets, batch.counts.total),
         prepended=record.adapters.prepended,
         retain=inject,
     )
     return signals, record
 
 
-def score(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
+def score(signals: Signals, batch: Batch, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     """Score every token as the config's selector does.
 
     Raises:
         InputError: A callable returned something else than one finite score for each token.
     """
     if config.selector == "random":
-        return random_scores(signals.valid)
+        return random_scores(batch.valid, batch.counts.lengths)
     if not callable(config.selector):
         return NAMED[config.selector](signals, config)
     scores = config.selector(signals)
@@ -143,7 +148,7 @@ def score(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
             f"selector (scores of shape {list(scores.shape)}) must return one score for each "
             f"token; return shape {list(signals.valid.shape)}"
         )
-    if not scores[signals.valid].isfinite().all():
+    if not (scores.isfinite() | ~signals.valid).all():
         raise InputError("selector (NaN or infinite scores) must return finite scores; clamp them")
     return scores.detach().float()
 
@@ -164,9 +169,8 @@ def restart_loss(
     if replayed.logits is not None:
         loss = weighted_cross_entropy(replayed.logits, targets, weights)
         return CausalLMOutput(loss=loss, logits=replayed.logits)
-    return CausalLMOutput(
-        loss=head_loss(Head(anatomy, targets), replayed.hidden, weights, None, replayed.tied)
-    )
+    head = Head(anatomy, targets, count_rows(targets, batch.counts.total))
+    return CausalLMOutput(loss=head_loss(head, replayed.hidden, weights, None, replayed.tied))
 
 
 def inject_adjoint(

@@ -73,15 +73,17 @@ class Embed(torch.autograd.Function):
         """Add the rows of the tokens to the head's part."""
         weight, tokens = ctx.saved_tensors
         table = ctx.head.take(weight)
-        rows, inverse = tokens.flatten().unique(return_inverse=True)
-        # Repeated tokens add up in float32 or better, as in the embedding's own backward.
+        tokens, order = tokens.flatten().sort()
+        first = F.pad(tokens.diff() != 0, (1, 0), value=True)  # of those that are alike
+        # Repeated tokens add up in float32 or better, as in the embedding's own backward. The
+        # number of different ones is the device's secret: each sum goes to the first of them, and
+        # the others add zeros.
         dtype = torch.promote_types(adjoint.dtype, torch.float32)
-        summed = torch.zeros((len(rows), adjoint.shape[-1]), dtype=dtype, device=adjoint.device)
-        summed.index_add_(0, inverse, adjoint.flatten(0, 1).to(dtype))
-        if ctx.padding_idx is not None:
-            summed[rows == ctx.padding_idx] = 0
-        table[rows] += summed.to(table.dtype)
-        return table, None, None, None
+        rows = adjoint.flatten(0, 1)[order].to(dtype)
+        summed = torch.zeros_like(rows).index_add_(0, first.cumsum(0) - 1, rows)
+        counted = first if ctx.padding_idx is None else first & (tokens != ctx.padding_idx)
+        summed = torch.where(counted[:, None], summed[first.cumsum(0) - 1], 0)
+        return table.index_add_(0, tokens, summed.to(table.dtype)), None, None, None
 
 
 class Project(torch.autograd.Function):

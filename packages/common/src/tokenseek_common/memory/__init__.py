@@ -8,6 +8,7 @@ step, and `cuda_snapshot` writes what the allocator of CUDA remembers.
 
 from tokenseek_common._table import format_bytes
 from tokenseek_common.memory._estimate import Estimator, estimate
+from tokenseek_common.memory._free import free_bytes
 from tokenseek_common.memory._ledger import ledger
 from tokenseek_common.memory._measure import measure
 from tokenseek_common.memory._plot import plot_timeline
@@ -26,6 +27,7 @@ __all__ = [
     "cuda_snapshot",
     "estimate",
     "format_bytes",
+    "free_bytes",
     "ledger",
     "measure",
     "plot_timeline",
