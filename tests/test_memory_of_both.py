@@ -53,7 +53,7 @@ def working(model: Any) -> int:
 def test_prompts_under_tokenseek_need_less_than_either_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._head.CHUNK_BYTES", 64 * 4 * 512)  # as for a large model
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 64 * 4 * 512)  # as for a large model
     prompts = working(prompted())
     with apply_tokenseek(model := llama(), TokenSeekConfig(ratio=0.1)):
         sought = working(model)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import Lfm2Config, Lfm2ForCausalLM
+from transformers import DogeConfig, DogeForCausalLM, Lfm2Config, Lfm2ForCausalLM
 
 from families import FAMILIES, tiny_batch, tiny_model
 from float64 import spare_float64
@@ -85,6 +85,45 @@ def test_short_convolutions_are_found() -> None:
     ).train()
     with apply_tokenseek(model, always(selector="random")), pytest.raises(InputError):
         model(**tiny_batch())
+
+
+def test_a_mask_that_gradients_flow_through_is_found() -> None:
+    torch.manual_seed(0)
+    config = DogeConfig(
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    model = DogeForCausalLM(config).train()
+    text = "must learn through queries, keys and values of attention only, not through its mask"
+    with apply_tokenseek(model, always()), pytest.raises(InputError, match=text):
+        model(**tiny_batch())
+
+
+def test_a_gradient_that_goes_another_way_than_through_attention_is_found() -> None:
+    """Values equal those of the replay, gradients do not."""
+
+    class Leak(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            before = hidden.roll(1, dims=1)
+            leaked: Tensor = self.inner(hidden) + before - before.detach()
+            return leaked
+
+    model = tiny_model("llama")
+    model.get_submodule("model.layers.2").mlp = Leak(model.get_submodule("model.layers.2.mlp"))
+    batch = tiny_batch("left")
+    text = (
+        r"must learn through queries, keys and values of attention only: the gradient of replayed"
+    )
+    with apply_tokenseek(model, always()), pytest.raises(InputError, match=text):
+        model(**batch)
 
 
 def test_the_check_can_be_left_out() -> None:

@@ -137,7 +137,7 @@ def test_backward_may_come_after_the_model_is_released(llama: PreTrainedModel) -
 def test_adapters_on_the_head_get_their_gradient(
     monkeypatch: pytest.MonkeyPatch, gradient: str, logits: bool
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", 7 * 8 * VOCABULARY)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 7 * 8 * VOCABULARY)
     model = exact_model(monkeypatch)
     torch.manual_seed(0)
     lora = peft.LoraConfig(r=4, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
@@ -155,7 +155,7 @@ def test_adapters_on_the_head_get_their_gradient(
 def test_a_loss_in_chunks_is_the_same_as_without(
     monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", 4 * 8 * VOCABULARY)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 4 * 8 * VOCABULARY)
     model = exact_model(monkeypatch, family)
     batch = tiny_batch("left")
     whole, chunks = (take_step(model, batch, always(logits=wanted)) for wanted in (True, False))
@@ -258,7 +258,7 @@ def test_nothing_large_lies_between_forward_and_backward(selector: str) -> None:
 def test_the_step_works_in_less_than_dense_and_has_one_gradient_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", 8 * 4 * 4096)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 8 * 4 * 4096)
     model, batch = wide_head()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
@@ -299,7 +299,8 @@ def test_report_says_what_was_kept_and_recorded() -> None:
 def test_no_supervised_token_gives_a_loss_and_gradients_of_zero(llama: PreTrainedModel) -> None:
     batch = tiny_batch()
     batch["labels"].fill_(-100)
-    taken = take_step(llama, batch, inject())
+    with pytest.warns(UserWarning, match=r"labels \(all -100\) have nothing to learn from"):
+        taken = take_step(llama, batch, inject())
     assert taken.loss == 0
     assert all(torch.equal(g, torch.zeros_like(g)) for g in taken.gradients.values())
 

@@ -67,7 +67,7 @@ def test_recorded_bytes_are_those_of_keys_and_values(model: PreTrainedModel) -> 
 def test_the_whole_step_needs_less_than_dense_and_checkpointing_less_again(
     monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel, selector: str
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", 64 * 4 * 512)  # as for a large model
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 64 * 4 * 512)  # as for a large model
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
     def working() -> int:

@@ -35,7 +35,7 @@ def naive_columns(
 def test_attention_received_equals_the_sum_of_columns(
     monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, form: str
 ) -> None:
-    monkeypatch.setattr("tokenseek_core._context.CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", chunk_bytes)
     torch.manual_seed(0)
     query = torch.randn(2, 4, 9, 8, dtype=torch.float64)
     key = torch.randn(2, 2, 9, 8, dtype=torch.float64)
@@ -80,7 +80,7 @@ def test_signals_equal_those_of_a_dense_backward_pass(
     model = tiny_model(family)
     spare_float64(monkeypatch)
     several = 7 * 8 * VOCABULARY
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", several)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", several)
     batch = tiny_batch(padding)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     states: list[Tensor] = []
@@ -113,7 +113,7 @@ def test_signals_equal_those_of_a_dense_backward_pass(
 
 
 def test_scoring_never_holds_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenseek_core._chunks.MOST", 100 * 8 * VOCABULARY)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", 100 * 8 * VOCABULARY)
     model = tiny_model("llama")
     chunks: list[int] = []
 
@@ -130,7 +130,7 @@ def test_scoring_never_holds_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatc
     ids = torch.randint(3, 61, (4, 64))
     with apply_tokenseek(model, always(ratio=0.1, check=False)):
         model(input_ids=ids, labels=ids)
-    assert rows == [4, 1, 4 * 7]  # one row of each instance, one to see what the head does, replay
+    assert rows == [0, 1, 4 * 7]  # record: none; one to see what the head does; replay
     assert chunks == [100, 100, 4 * 63 - 200]
 
 

@@ -50,7 +50,7 @@ class TokenSeekHandle:
         self._anatomy = Anatomy.of(model, model if outer is None else outer)
         self._checked = False
         self._intended = False
-        self._warned = False
+        self._told: set[str] = set()
         self._attached = True
         self._shared_config = model.config
         self._previous = vars(model).get("forward")
@@ -121,6 +121,13 @@ class TokenSeekHandle:
         if self.config.check and not self._checked:
             self_check(self._anatomy, batch)
             self._checked = True
+        if not batch.counts.total and batch.num_items is None:
+            self._tell(
+                "labels (all -100) have nothing to learn from: the loss is 0 and so are its "
+                "gradients, where transformers gives NaN; leave out what has no answer, or what "
+                "was cut off before it",
+                UserWarning,
+            )
         output, self.last = training_step(self._anatomy, batch, self.config)
         return output
 
@@ -140,18 +147,19 @@ class TokenSeekHandle:
 
     def _warn(self) -> None:
         """Say once, loudly, that the model trains densely."""
-        if self._warned:
-            return
-        self._warned = True
-        warnings.warn_explicit(  # `warn` would tell the first model of a process only
+        self._tell(
             "TokenSeek is applied, but the model trains densely, since it was called without "
             "labels or in evaluation mode, or its backbone directly; switch off what computes the "
             "loss by itself (label smoothing, compute_loss_func, a fused head), call "
             "model.train(), or take TokenSeek off with handle.remove()",
             TokenSeekNotRunWarning,
-            __file__,
-            lineno=0,
         )
+
+    def _tell(self, text: str, category: type[Warning]) -> None:
+        """Warn once of each model; `warn` would tell the first model of a process only."""
+        if text not in self._told:
+            self._told.add(text)
+            warnings.warn_explicit(text, category, __file__, lineno=0)
 
 
 def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> TokenSeekHandle:

@@ -19,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tokenseek_common import InputError
 from tokenseek_common.rows import RowRecord, RowSelection
+from tokenseek_core._padding import unread
 
 PREFIX = "tokenseek_"
 BACKENDS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -91,7 +92,7 @@ def register(backend: str) -> str:
         return tokenseek.attend(backend, module, query, key, value, attention_mask, **kwargs)
 
     ALL_ATTENTION_FUNCTIONS.register(name, attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[backend])
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, unread(ALL_MASK_ATTENTION_FUNCTIONS[backend]))
     return name
 
 

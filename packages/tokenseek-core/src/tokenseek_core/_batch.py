@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ class Batch:
         """Whether the gradient of embeddings from outside is asked for."""
         return any(argument.requires_grad for argument in self.rowwise.values())
 
-    @property
+    @cached_property
     def supervised(self) -> Bool[Tensor, "b s"]:
         """Rows that have a target."""
         return self.targets != IGNORE_INDEX

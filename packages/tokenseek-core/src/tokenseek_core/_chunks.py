@@ -18,6 +18,9 @@ LEAST = 16 * 2**20
 MOST = 2**30
 """Bytes of a chunk where it is not: 4096 rows of logits at a vocabulary of 128k in bfloat16."""
 
+MOST_ON_HOST = 2**27
+"""The same on a CPU, which needs fewer rows to be busy."""
+
 SHARE = 16
 """One part in so many of the free memory is a chunk's, which needs a few buffers of its size."""
 
@@ -25,7 +28,8 @@ SHARE = 16
 def chunk_bytes(tensor: Tensor) -> int:
     """Bytes of a chunk on the device of `tensor`; a fake one's is short of memory."""
     free = 0 if is_fake(tensor) else free_bytes(tensor.device)
-    return min(MOST, max(LEAST, free // SHARE))
+    most = MOST_ON_HOST if tensor.device.type == "cpu" and not is_fake(tensor) else MOST
+    return min(most, max(LEAST, free // SHARE))
 
 
 def walked(size: int, chunk: int, tensor: Tensor) -> int:

@@ -1,7 +1,7 @@
 """The context score: attention that a token receives (Eq. 3).
 
 Shapes: `b` batch, `s` sequence, `n_h` query heads, `n_kv` key/value heads, `d` head size,
-`r` rows of one chunk.
+`g` = n_h / n_kv, `r` rows of one chunk, `seen` keys that they see.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch._subclasses.fake_tensor import is_fake
 
+from tokenseek_core._chunks import chunk_bytes, walked
 from tokenseek_core._mask import mask_rows
-
-CHUNK_BYTES = 8 * 2**20
-"""Size of the largest piece of an attention map that is held at a time."""
 
 
 @torch.no_grad()
@@ -48,22 +45,32 @@ def attention_received(
         Attention received by each token, at least float32.
     """
     b, n_h, s, d = query.shape
+    n_kv = key.shape[1]
     scaling = d**-0.5 if scaling is None else scaling
     dtype = torch.promote_types(query.dtype, torch.float32)
-    key = key.repeat_interleave(n_h // key.shape[1], dim=1).transpose(-1, -2)  # [b, n_h, d, s]
+    key = key.transpose(-1, -2)  # [b, n_kv, d, s]
     received = torch.zeros((b, s), dtype=dtype, device=query.device)
-    chunk = max(1, CHUNK_BYTES // (b * n_h * s * dtype.itemsize))
-    walked = min(s, 3 * chunk) if is_fake(query) else s  # of fake rows, the first stand for all
-    for rows in torch.arange(walked, device=query.device).split(chunk):
+    # Logits and softmax are of this size, and the product before them of half of it, or as much.
+    chunk = max(1, chunk_bytes(query) // (2 * b * n_h * s * dtype.itemsize))
+    past = causal and (mask is None or mask.ndim == 2)  # later keys are hidden from all of a chunk
+    for first in range(0, walked(s, chunk, query), chunk):
+        rows = torch.arange(first, min(first + chunk, s), device=query.device)
+        r, seen = len(rows), first + len(rows) if past else s
         additive = mask_rows(
-            mask, rows.expand(b, -1), s, causal=causal, window=window, dtype=dtype
-        )  # [b, 1, r, s]
-        logits = (query[:, :, rows] @ key).to(dtype).mul_(scaling)  # [b, n_h, r, s]
-        if softcap is not None:
-            logits.div_(softcap).tanh_().mul_(softcap)
-        logits.add_(additive)
-        # The softmax in the buffer that is there: weights and denominators make one factor a row.
-        logits.sub_(logits.amax(-1, keepdim=True)).exp_()
-        factors = readers[:, None, None, rows] / logits.sum(-1)[:, :, None]  # [b, n_h, 1, r]
-        received += (factors.to(dtype) @ logits).sum(dim=(1, 2))
+            mask[:, :seen] if past and mask is not None else mask,
+            rows.expand(b, -1),
+            seen,
+            causal=causal,
+            window=window,
+            dtype=dtype,
+        )[:, :, 0]  # [b, h, r, seen]
+        folded = query[:, :, first : first + r].reshape(b, n_kv, -1, d)  # [b, n_kv, g*r, d]
+        logits = (folded @ key[..., :seen]).view(b, n_h, r, seen)
+        if softcap is None:
+            logits = torch.add(additive, logits, alpha=scaling)
+        else:
+            logits = logits.to(dtype).mul_(scaling / softcap).tanh_().mul_(softcap).add_(additive)
+        attention = logits.softmax(-1).view(b, n_h * r, seen)
+        weights = readers[:, None, rows].to(dtype).repeat(1, 1, n_h)  # [b, 1, n_h*r]
+        received[:, :seen] += (weights @ attention)[:, 0]
     return received / n_h

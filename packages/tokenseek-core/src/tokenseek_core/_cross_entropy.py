@@ -23,7 +23,7 @@ def cross_entropy(
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
     """Cross-entropy of each row.
 
-    Only a slice of the rows is ever copied to float32, a quarter of what a chunk may be large.
+    Only a slice of the rows is ever copied to float32, of half the bytes that a chunk may have.
 
     Args:
         logits: Logits of each row.
@@ -39,7 +39,7 @@ def cross_entropy(
     token = target.clamp(min=0)[:, None]
     dtype = torch.promote_types(logits.dtype, torch.float32)
     at_target = logits.gather(1, token)  # [m, 1]
-    each = max(1, chunk_bytes(logits) // (4 * v * dtype.itemsize))
+    each = max(1, chunk_bytes(logits) // (2 * v * dtype.itemsize))
     parts = []
     for first in range(0, m, each):
         rows = slice(first, first + each)

@@ -11,6 +11,8 @@ Shapes: `n` rows, `m` rows of one chunk, `d` hidden size, `v` vocabulary, `c` pa
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -26,25 +28,29 @@ def plain_projection(anatomy: Anatomy, final: Float[Tensor, "b s d"]) -> nn.Line
     """The model's projection to logits, if they are its product with `final` and nothing more.
 
     The model's own forward tells, for one row and a projection that computes nothing: scaled or
-    capped logits are another tensor than those it was given, and so are a transformed input and
-    the gathered logits of a table in parts.
+    capped logits are another tensor than those it was given, or another version of it, and so are
+    a transformed input and the gathered logits of a table in parts.
     """
-    projection = anatomy.model.get_output_embeddings()
-    if type(projection) is not nn.Linear or projection.bias is not None:
+    projection: Any = anatomy.model.get_output_embeddings()
+    if type(projection) is not nn.Linear or getattr(projection, "bias", None) is not None:
         return None
-    if "forward" in vars(projection) or is_traceable_wrapper_subclass(projection.weight):
+    weight: Any = projection.weight
+    if "forward" in vars(projection) or is_traceable_wrapper_subclass(weight):
         return None
     row = final[:1, :1].detach()
-    seen: list[Tensor] = []
+    seen: list[tuple[Tensor, Tensor, int]] = []
 
     def look(input: Tensor) -> Tensor:
         made = input.new_zeros((*input.shape[:-1], projection.out_features))
-        seen.extend((input, made))
+        seen.append((input, made, made._version))
         return made
 
     with torch.no_grad(), replaced(projection, "forward", look):
         logits = anatomy.head(row)
-    untouched = len(seen) == 2 and seen[1] is logits and same_memory(seen[0], row)
+    if len(seen) != 1:
+        return None
+    ((given, made, version),) = seen
+    untouched = made is logits and made._version == version and same_memory(given, row)
     return projection if untouched else None
 
 

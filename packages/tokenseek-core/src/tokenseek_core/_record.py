@@ -32,6 +32,7 @@ from tokenseek_core._attention import (
 )
 from tokenseek_core._batch import Batch
 from tokenseek_core._context import attention_received
+from tokenseek_core._padding import known_padding
 from tokenseek_core._selection import Selection
 
 
@@ -201,8 +202,8 @@ def record_pass(
     def keep_final(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         torch.set_grad_enabled(False)
         finals.append(output.last_hidden_state)
-        # One row is enough for the head: pass one needs no [s, v] logits.
-        output.last_hidden_state = output.last_hidden_state[:, -1:].detach()
+        # No row for the head, which would read its whole table for one.
+        output.last_hidden_state = output.last_hidden_state[:, :0].detach()
         return output
 
     with ExitStack() as stack:
@@ -219,10 +220,11 @@ def record_pass(
                 forward = recomputed(inner, forward)
             stack.enter_context(replaced(inner, "forward", forward))
         stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
+        mask = stack.enter_context(known_padding(batch))
         anatomy.forward(
             **batch.rowwise,
             **batch.options,
-            attention_mask=batch.attention_mask,
+            attention_mask=mask,
             use_cache=False,
             tokenseek=record,
             row_pass=record.adapters,

@@ -27,6 +27,9 @@ from tokenseek_core._rotary import still_frequencies
 from tokenseek_core._selection import Selection
 from tokenseek_core._tied import HeadGradient, tied_gradient
 
+MASK_BYTES = 64 * 2**20
+"""Size of a mask from which on it is not repeated for the heads of a group."""
+
 
 @dataclass
 class Replay:
@@ -40,7 +43,7 @@ class Replay:
     record: Record
     rows: RowSelection
     ragged: bool
-    masks: dict[tuple[int | None, bool, int | None, int], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int | None, bool, int | None, int, int], Tensor] = field(default_factory=dict)
 
     def attend(
         self,
@@ -64,21 +67,33 @@ class Replay:
         value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
         if backend == "eager" or given(BEYOND_SDPA, kwargs):
             # The model's own function: it may cap logits or add sinks, and repeats heads itself.
-            rows = self._mask(layer, query, groups=1)
+            rows = self._mask(layer, query, groups=1, repeats=1).flatten(1, 2)
             return delegate("eager", module)(
                 module, query, key, value, rows, dropout=dropout, scaling=scaling, **kwargs
             )
-        # Folding the query heads of a group into rows spares a copy of K and V for every head.
+        # Folding the query heads of a group into rows spares a copy of K and V for every head. The
+        # mask is repeated for them; where that were large, it takes a call for each few heads.
         b, n_h, k, d = query.shape
-        g = n_h // key.shape[1]
-        output = F.scaled_dot_product_attention(
-            query.reshape(b, n_h // g, g * k, d),
-            key,
-            value,
-            attn_mask=self._mask(layer, query, groups=g),
-            dropout_p=dropout,
-            scale=scaling,
-        )  # [b, n_kv, g*k, dv]
+        n_kv, s = key.shape[1:3]
+        g = n_h // n_kv
+        folded = max(1, min(g, MASK_BYTES // (b * k * s * query.dtype.itemsize)))
+        mask = self._mask(layer, query, groups=g, repeats=folded)  # [b, 1, folded, k, s]
+        outputs = []
+        for first in range(0, g, folded):
+            heads = query.reshape(b, n_kv, g, k, d)[:, :, first : first + folded]
+            own = 0 if mask.shape[1] == 1 else first
+            rows = mask[:, :, own : own + heads.shape[2]].flatten(2, 3)
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    heads.flatten(2, 3),
+                    key,
+                    value,
+                    attn_mask=rows,
+                    dropout_p=dropout,
+                    scale=scaling,
+                )
+            )
+        output = torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0]
         return output.reshape(b, n_h, k, -1).transpose(1, 2).contiguous(), None
 
     def _merge(
@@ -96,15 +111,23 @@ class Replay:
         return recorded.detach().scatter_(2, index, rows)
 
     def _mask(
-        self, layer: RecordedLayer, query: Float[Tensor, "b n_h k d"], *, groups: int
-    ) -> Float[Tensor, "b h gk s"]:
+        self, layer: RecordedLayer, query: Float[Tensor, "b n_h k d"], *, groups: int, repeats: int
+    ) -> Float[Tensor, "b h r k s"]:
         """One additive mask for all layers that were given the same one, in the queries' dtype.
 
         A boolean mask would be converted inside the kernel and saved once per layer.
+
+        Args:
+            layer: What the attention module saw in pass one.
+            query: Its queries now.
+            groups: Query heads of a key's group, g.
+            repeats: How often a mask of all heads stands there, for as many heads of a group; a
+                mask of each head has all g.
         """
         identity = None if layer.mask is None else id(layer.mask)
-        name = (identity, layer.causal, layer.window, groups)
+        name = (identity, layer.causal, layer.window, groups, repeats)
         if name not in self.masks:
+            heads = 1 if layer.mask is None or layer.mask.ndim != 4 else layer.mask.shape[1]
             rows = mask_rows(
                 layer.mask,
                 self.rows.slots,
@@ -112,12 +135,11 @@ class Replay:
                 causal=layer.causal,
                 window=layer.window,
                 dtype=query.dtype,
-            )  # [b, h, k, s]
-            b, h, k, s = rows.shape
-            if h == 1:  # one mask for all heads: repeat it for the heads of a group
-                rows = rows.expand(b, groups, k, s)
-                h = groups
-            self.masks[name] = rows.reshape(b, h // groups, groups * k, s)
+                repeats=repeats if heads == 1 else 1,
+            )  # [b, h, r, k, s]
+            if heads > 1:
+                rows = rows[:, :, 0].unflatten(1, (-1, groups))  # [b, n_kv, g, k, s]
+            self.masks[name] = rows
         return self.masks[name]
 
 
@@ -172,7 +194,7 @@ def replay_pass(
         if not exact_blocks:
             hidden.append(output.last_hidden_state)
         if not logits:
-            output.last_hidden_state = output.last_hidden_state[:, -1:].detach()
+            output.last_hidden_state = output.last_hidden_state[:, :0].detach()
         return output
 
     # Under autocast, pass one left copies of the weights behind that were cast without gradient.

@@ -57,6 +57,19 @@ def training_step(
 ) -> tuple[CausalLMOutput, StepReport]:
     """Run both passes; `output.loss` carries the gradient of the kept rows.
 
+    What the default costs, in floating-point operations: with P those of a block's products with
+    its weights for all rows, A those of its attention and H those of the head, in one forward pass,
+    L blocks, of which E stay exact, and r the ratio,
+
+        L (P + A)                        the record
+        + E (5 P + 7 A)                  exact blocks: made again, and back for the scores (the
+                                         input's gradient alone); made again, and back
+        + (L - E) r (3 P + 3.5 A)        the replay, forward and back
+        + 4 H                            logits and their gradient by the rows; logits again, since
+                                         the table's gradient must not lie meanwhile, and that one
+
+    The host waits for the device once, for the numbers in :class:`Counts`.
+
     Returns:
         The loss, with the logits of the kept rows where there are any, and what was kept.
     """

@@ -1,5 +1,7 @@
 """The memory that a device can still give to tensors."""
 
+from typing import Any
+
 import psutil
 import torch
 
@@ -18,7 +20,7 @@ def free_bytes(device: torch.device) -> int:
         >>> free_bytes(torch.device("cpu")) > 0
         True
     """
-    module = None if device.type == "cpu" else torch.get_device_module(device)
+    module: Any = None if device.type == "cpu" else torch.get_device_module(device)
     if not hasattr(module, "mem_get_info"):
         return int(psutil.virtual_memory().available)
     free, _ = module.mem_get_info(device)
