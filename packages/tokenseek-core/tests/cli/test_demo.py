@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import math
@@ -17,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tokenseek_common.data import Example, Message, PaddingCollator, Record, encode_record
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli import main
-from tokenseek_core.demo import _demo, _material, _training
+from tokenseek_core.demo import _demo, _material, _page, _training
 from tokenseek_core.demo._docstrings import docstrings
 from tokenseek_core.demo._material import Lesson
 from tokenseek_core.demo._passage import seek
@@ -98,7 +99,7 @@ def run(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 class Page(HTMLParser):
     """Collects what a test asks for, and insists that elements are closed in order."""
 
-    VOID = ("meta", "circle", "path")
+    VOID = ("meta", "img")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
-        if tag != "meta":
+        if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -191,12 +192,31 @@ def test_the_text_is_whole_and_its_answer_is_supervised(run: Run) -> None:
 
 def test_the_page_needs_nothing_but_itself(run: Run) -> None:
     page = Page(run.page)
-    assert not {"script", "link", "img", "iframe", "object", "image", "use"} & set(page.tags)
-    assert not {"src", "href", "srcset", "xlink:href", "data"} & {
-        name for name, _ in page.attributes
-    }
+    assert not {"script", "link", "iframe", "object", "image", "use"} & set(page.tags)
+    assert all(value.startswith("data:image/png;base64,") for value in sources(page))
+    assert not {"href", "srcset", "xlink:href", "data"} & {name for name, _ in page.attributes}
     assert not re.search(r"url\(|@import|https?:|//", run.page.partition("</style>")[0])
-    assert not any("http" in (value or "") for _, value in page.attributes)
+    assert not any("http" in (value or "") for name, value in page.attributes if name != "src")
+
+
+def sources(page: Page) -> list[str]:
+    return [value or "" for name, value in page.attributes if name == "src"]
+
+
+def test_the_page_draws_the_memory_of_a_dense_and_of_our_step(run: Run) -> None:
+    dense, ours = sources(Page(run.page))
+    for source in (dense, ours):
+        inside = base64.b64decode(source.partition(",")[2], validate=True)
+        assert inside.startswith(b"\x89PNG")
+    assert dense != ours
+
+
+def test_without_matplotlib_the_page_says_what_would_draw_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_page, "find_spec", lambda name: None)
+    (told,) = _page._course()
+    assert "extra plot of tokenseek-core" in told
 
 
 def test_a_run_without_output_takes_the_next_free_folder(

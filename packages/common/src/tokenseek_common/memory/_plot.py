@@ -1,6 +1,7 @@
 """A picture of one step: who holds the memory, from its first change to its last."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 from tokenseek_common._errors import InputError
 from tokenseek_common._table import format_bytes
@@ -10,12 +11,16 @@ _SIZE = (9.0, 4.5)  # inches
 _MIB = 2**20
 
 
-def plot_timeline(report: MemoryReport, path: Path | str) -> None:
+def plot_timeline(
+    report: MemoryReport, path: Path | str | BinaryIO, *, top: int | None = None
+) -> None:
     """Draws the memory of each kind over the changes of a step, stacked, with the peak marked.
 
     Args:
         report: of `ledger` with ``timeline=True``.
-        path: the PNG to write; an existing one is replaced.
+        path: the PNG to write, a path or a binary file; an existing one is replaced.
+        top: bytes at the upper end of the axis, so that several pictures have one scale; None
+            fits it to the peak.
 
     Raises:
         InputError: If the report has no timeline, or matplotlib is absent.
@@ -55,6 +60,8 @@ def plot_timeline(report: MemoryReport, path: Path | str) -> None:
     axes.set_xlabel("allocations and releases, in their order")
     axes.set_ylabel("MiB")
     axes.margins(x=0)
+    if top is not None:
+        axes.set_ylim(0, 1.05 * top / _MIB)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, format="png", dpi=150)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from io import BytesIO
 
-from tokenseek_common.memory import format_bytes
+from tokenseek_common.memory import format_bytes, plot_timeline
 from tokenseek_core.demo import _report as report
 from tokenseek_core.demo._findings import caveat, findings, same_losses
 from tokenseek_core.demo._material import BATCH_SIZE
@@ -96,7 +98,27 @@ def _memory(result: DemoResult) -> str:
             f"{result.setup.dtype} holds parameters and optimizer state whatever the method.",
             small=True,
         ),
+        *_course(result.costs[0], result.costs[2]),
     )
+
+
+def _course(*costs: StepCost) -> Iterator[str]:
+    """The memory of steps from their begin to their end, on one scale."""
+    if find_spec("matplotlib") is None:
+        yield report.paragraph(
+            "With matplotlib (extra plot of tokenseek-core) this page also draws what a step "
+            "holds from its begin to its end.",
+            small=True,
+        )
+        return
+    top = max(cost.memory.peak for cost in costs)
+    for cost in costs:
+        drawn = BytesIO()
+        plot_timeline(cost.memory, drawn, top=top)
+        yield report.paragraph(f"What the {cost.method} step holds, from its begin to its end:")
+        yield report.picture(
+            drawn.getvalue(), f"memory of the {cost.method} step over time, by kind"
+        )
 
 
 def _learning(result: DemoResult) -> str:

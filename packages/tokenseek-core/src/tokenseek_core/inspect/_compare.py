@@ -115,7 +115,7 @@ def compare_steps(
     for method in methods:
         with using(model, method) as handle:
             step()  # the first step makes the optimizer's state
-            with ledger(model, optimizer) as reading:
+            with ledger(model, optimizer, timeline=True) as reading:
                 step()
             with saved_for_backward(model) as saved:
                 output = model(**batch, use_cache=False)

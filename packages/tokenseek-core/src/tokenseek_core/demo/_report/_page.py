@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -57,6 +58,12 @@ def paragraph(text: str, *, small: bool = False) -> str:
     """A paragraph of plain text."""
     attribute = ' class="note"' if small else ""
     return f"<p{attribute}>{escape(text)}</p>\n"
+
+
+def picture(png: bytes, told: str) -> str:
+    """A picture, inside the page; `told` says what it shows to whoever does not see it."""
+    inside = base64.b64encode(png).decode("ascii")
+    return f'<img alt="{escape(told)}" src="data:image/png;base64,{inside}">\n'
 
 
 def side_by_side(*figures: str) -> str:

@@ -32,6 +32,7 @@ section {
 }
 h2 { margin: 0 0 10px; font-size: 19px; line-height: 1.3; letter-spacing: -0.005em; }
 p { margin: 0 0 12px; max-width: 76ch; }
+img { display: block; width: 100%; height: auto; margin: 0 0 12px; }
 p.note { color: var(--muted); font-size: 14px; }
 .tokens + .note, dl + .note { margin-top: 14px; }
 section > :last-child { margin-bottom: 0; }
