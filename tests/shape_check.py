@@ -8,7 +8,7 @@ about it is what the tests are for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from beartype import beartype
 from jaxtyping import AbstractArray
@@ -18,6 +18,8 @@ def names_a_shape(hint: Any) -> bool:
     """Say whether `Float[Tensor, "b s"]` or its like is, or is inside, an annotation."""
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
         return True
+    if get_origin(hint) is Callable:  # what it takes and gives shows when it is called
+        return False
     return any(names_a_shape(inner) for inner in get_args(hint))
 
 
