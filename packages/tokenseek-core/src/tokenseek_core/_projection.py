@@ -85,7 +85,9 @@ def table_gradient(
     for first in range(0, walked(len(weight), each, weight), each):
         part = weight[first : first + each]
         logits = F.linear(hidden, part)  # [n, c]
-        by_logits = torch.sub(logits, log_total[:, None]).exp_()
+        # In the logits' own buffer, where it is precise enough.
+        own = logits if logits.dtype == log_total.dtype else None
+        by_logits = torch.sub(logits, log_total[:, None], out=own).exp_()
         token = target - first
         inside = ((token >= 0) & (token < len(part))).to(by_logits.dtype)
         by_logits.scatter_add_(1, token.clamp(0, len(part) - 1)[:, None], -inside[:, None])

@@ -17,8 +17,9 @@ class Estimate(EstimateSettings, CommonOptions):
     of its second step is printed: every kind of memory at the instant of the peak, and their sum.
     Batches have no padding and every token is supervised; the optimizer is fused AdamW. Not in the
     numbers are what a GPU's allocator keeps without using, the workspaces inside kernels (among
-    them one layer's weight that a 4-bit forward unpacks) and the context of CUDA. Nothing is
-    written unless --output names a folder, which then receives estimate.json.
+    them one layer's weight that a 4-bit forward unpacks) and the context of CUDA. Chunks of logits
+    count with 16 MiB, as where memory is short; an accelerator with room gives them up to 1 GiB.
+    Nothing is written unless --output names a folder, which then receives estimate.json.
     """
 
     def run(self, console: Console) -> None:
