@@ -223,6 +223,15 @@ def test_parameters_taken_apart_are_refused_when_applied_and_at_every_step(
     )
 
 
+def test_tensor_parallel_models_are_refused() -> None:
+    """What from_pretrained(tp_plan="auto") leaves on a model in each of two processes."""
+    model = tiny_model("llama")
+    vars(model)["_tp_size"] = 2
+    text = r"^tp_size \(2\) must be 1, processes with parts of a model would keep different tokens;"
+    with pytest.raises(InputError, match=text):
+        apply_tokenseek(model)
+
+
 @pytest.mark.parametrize(
     "duplicate",
     [copy.deepcopy, pickle.dumps, lambda model: torch.save(model, io.BytesIO())],

@@ -30,7 +30,7 @@ def require_applicable(model: nn.Module) -> None:
         model: A Hugging Face model or PEFT's wrapper of one.
 
     Raises:
-        InputError: It has such parameters, adapters or compiled parts.
+        InputError: It has such parameters, adapters or compiled parts, or is a part itself.
     """
     name = type(model).__name__
     for parameter in model.parameters():
@@ -40,6 +40,12 @@ def require_applicable(model: nn.Module) -> None:
                     f"model ({name}) must not be sharded by {owner}; "
                     "shard it by FSDP2 (fully_shard), or its optimizer alone by ZeRO-2"
                 )
+    parts = getattr(model, "tp_size", None) or 1
+    if parts > 1:  # of the heads each process has its own: scores, and with seeds draws, differ
+        raise InputError(
+            f"tp_size ({parts}) must be 1, processes with parts of a model would keep different "
+            "tokens; load it without tp_plan, and shard it by FSDP2 (fully_shard)"
+        )
     for path, module in model.named_modules():
         # The whole model may be compiled, a step leaves that at its first call.
         if path and (isinstance(module, OptimizedModule) or module._compiled_call_impl is not None):
