@@ -109,6 +109,7 @@ def test_occluded_pixels_match_worse_than_the_others() -> None:
     assert worse >= 9
 
 
+@pytest.mark.slow
 def test_mean_length_of_the_flow_is_about_what_is_wanted() -> None:
     for motion in (0.02, 0.08):
         config = SceneConfig(height=32, width=48, motion=motion)

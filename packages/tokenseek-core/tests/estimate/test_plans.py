@@ -63,6 +63,7 @@ def test_so_it_is_with_other_settings(plan: Plan) -> None:
     agree(plan, small_llama(), batch_size=1, length=128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2", "mistral", "gpt2"])
 def test_estimates_of_other_families_agree_too(family: str) -> None:
     for plan in PLANS:
