@@ -12,7 +12,7 @@ IGNORE_INDEX = -100
 
 def shift_labels(labels: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
     """The target of each row: the next token's label, none for the last row."""
-    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+    return F.pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]  # of no rows too
 
 
 def restart_weights(
