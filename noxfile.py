@@ -172,11 +172,11 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
 def quick(session: nox.Session) -> None:
-    """Test what takes no time, of all packages: not whole commands, trainings, what is slow."""
+    """Test what takes no time, of all packages: not whole commands, trainings and estimates."""
     in_workspace(
         session,
         *["pytest", "--quiet", "--numprocesses=2", "--dist=worksteal"],
-        *["--ignore-glob=*/tests/cli/*", "--ignore-glob=*/tests/training/*"],
+        *[f"--ignore-glob=*/tests/{room}/*" for room in ("cli", "estimate", "training")],
         *["-m", "not slow and not distributed and not real and not matrix", "packages"],
         *session.posargs,
         env=OFFLINE,

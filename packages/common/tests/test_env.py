@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tokenseek_common.env import environment
@@ -30,6 +31,7 @@ def test_what_is_not_installed_is_absent() -> None:
     assert env._version("no-such-distribution-of-ours") == "absent"
 
 
+@pytest.mark.slow
 def test_the_command_prints_nothing_private_and_imports_no_library_but_torch() -> None:
     code = (
         "import runpy, sys\n"

@@ -8,6 +8,7 @@ import pytest
 HEAVY = ("accelerate", "datasets", "matplotlib", "peft", "pandas", "safetensors", "transformers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     ["tokenseek_common", "tokenseek_common.cli", "tokenseek_common.data, tokenseek_common.tuning"],

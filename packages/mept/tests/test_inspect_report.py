@@ -105,6 +105,7 @@ RECORDS: dict[str, Callable[[], RoutingRecord]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECORDS)
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
 def test_pictures_are_drawn_whatever_there_is_to_see(

@@ -56,6 +56,7 @@ def mean_loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> T
     return F.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "settings"),
     [

@@ -97,7 +97,7 @@ def test_a_text_file_gives_a_record_a_line(tmp_path: Path) -> None:
 def test_a_compressed_file_is_read_as_the_file_in_it(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
-    path = written(tmp_path, name, gzip.compress(content))
+    path = written(tmp_path, name, gzip.compress(content, mtime=0))
     assert load_records(path) == [Record(text="one")]
 
 
@@ -261,7 +261,7 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ),
         (
             "a.jsonl.gz",
-            gzip.compress(ROW)[:-9],
+            gzip.compress(ROW, mtime=0)[:-9],
             "source ({path}) must be a whole gzip file; compress it again, or name it without .gz",
         ),
         (

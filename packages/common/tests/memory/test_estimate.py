@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from tokenseek_common import InputError
 from tokenseek_common.memory import Estimator, MemoryReport, estimate, ledger
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 WIDTH, HEADS = 64, 4

@@ -132,6 +132,7 @@ def test_every_byte_has_one_kind_and_one_module(scenario: dict[str, bool]) -> No
     assert set(report.modules) <= {name for name, _ in net.named_modules()} | {"(outside)"}
 
 
+@pytest.mark.slow
 @each_scenario
 def test_fake_storages_give_the_same_numbers(scenario: dict[str, bool]) -> None:
     from torch._subclasses import FakeTensorMode
@@ -324,6 +325,7 @@ def test_what_no_books_can_be_kept_of_is_refused(model: Any, optimizer: Any, exp
     assert str(refusal.value) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_compiled_module_is_refused(whole: bool) -> None:
     net: Any = nn.Sequential(nn.Linear(2, 2))

@@ -15,6 +15,7 @@ from tokenseek_common.memory import _books, _peak
 torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_the_import_is_silent_and_light() -> None:
     program = (
         "import sys, tokenseek_common.memory\n"

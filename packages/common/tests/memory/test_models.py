@@ -14,6 +14,8 @@ from memory.profiled import profiled_peak
 from tokenseek_common import InputError
 from tokenseek_common.memory import MemoryReport, estimate, ledger
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 Case = tuple[Callable[[], nn.Module], Callable[[], Tensor], Callable[[Any, Tensor], Tensor]]

@@ -145,6 +145,7 @@ def check_outcome(path: Path, read: Read) -> None:
         assert (values[found.valid] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 @settings(deadline=None, max_examples=120)
 @given(edits=edits)

@@ -51,6 +51,7 @@ def test_any_depth_comes_back_bit_by_bit(
     assert found.depth.dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [100, 256, 1000.0, 5000, 777.7])
 @settings(deadline=None)
 @given(drawn=depths(st.integers(1, 65534).map(float)))

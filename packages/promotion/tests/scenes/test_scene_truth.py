@@ -44,6 +44,7 @@ def first_hit(
     return body, depth * ray
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_truth_is_that_of_points_that_move_rigidly(seed: int) -> None:
     drawn = draw_scene(SMALL, np.random.default_rng(seed))

@@ -385,7 +385,7 @@ def test_the_embedded_model_learns_a_little_in_one_step(
     # Less of everything than users get: what is asserted shows at any length.
     monkeypatch.setattr(_material, "HELD_OUT", 4)
     monkeypatch.setattr(_material, "MOST_TOKENS", 96)
-    monkeypatch.setattr(_material, "MEASURED_TOKENS", 96)
+    monkeypatch.setattr(_material, "MEASURED_TOKENS", 64)
     monkeypatch.setattr(_demo, "REPEATS", 1)
     output = tmp_path / "out"
     assert main(["demo", "--steps", "1", "--output", str(output), "--quiet"]) == 0
