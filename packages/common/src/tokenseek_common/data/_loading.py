@@ -32,10 +32,10 @@ class ResumableLoader(DataLoader[Example]):
         num_workers: Processes that prepare batches; 0 is this one.
 
     Example:
-        >>> loader.load_state_dict(torch.load("loader.pt"))
+        >>> loader.load_state_dict(json.loads(Path("loader.json").read_text()))
         >>> for batch in loader:  # the rest of that epoch
         ...     step(batch)
-        ...     torch.save(loader.state_dict(), "loader.pt")
+        ...     Path("loader.json").write_text(json.dumps(loader.state_dict()))
     """
 
     def __init__(
