@@ -18,6 +18,11 @@ from tokenseek_core._selectors import NAMED
         ({"ratio": 1.5}, "ratio (1.5) must be in (0, 1]; 0.1 keeps one token in ten"),
         ({"ratio": float("nan")}, "ratio (nan) must be in (0, 1]; 0.1 keeps one token in ten"),
         (
+            {"answer_ratio": 0.0},
+            "answer_ratio (0.0) must be in (0, 1] or None; "
+            "1 keeps every token that carries the loss",
+        ),
+        (
             {"selector": "magic"},
             "selector (magic) must be one of tokenseek, random, context, gradient, loss, quota, "
             "saliency, product, sampled or a callable; "

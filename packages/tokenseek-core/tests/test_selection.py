@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tokenseek_core._selection import select
+from tokenseek_core._selection import Selection, Stratum, kept_share, select, supervised_first
+
+
+def all_of(scores: Tensor, ratio: float = 0.5) -> Stratum:
+    among = torch.ones_like(scores, dtype=torch.bool)
+    return Stratum(among, among.sum(1).tolist(), ratio)
 
 
 def pick(scores: Tensor, ratio: float = 0.5) -> list[list[int]]:
-    valid = torch.ones_like(scores, dtype=torch.bool)
-    chosen = select(scores, valid, valid, valid.sum(1).tolist(), ratio=ratio, min_supervised=0)
-    return chosen.indices.tolist()
+    indices: list[list[int]] = select(scores, [all_of(scores, ratio)]).indices.tolist()
+    return indices
 
 
 def test_the_highest_scores_are_kept_in_the_order_of_the_sequence() -> None:
@@ -27,17 +32,64 @@ def test_a_ratio_that_divides_the_length_is_not_rounded_up_by_floating_point() -
 def test_a_missing_supervised_token_takes_the_place_of_the_weakest() -> None:
     scores = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     supervised = torch.tensor([[False, False, True, True]])
-    chosen = select(
-        scores, torch.ones_like(supervised), supervised, [4], ratio=0.5, min_supervised=1
-    )
-    assert chosen.indices.tolist() == [[0, 2]]
+    assert pick(supervised_first(scores, supervised, 1)) == [[0, 2]]
 
 
 def test_without_supervised_tokens_nothing_is_forced() -> None:
     scores = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     none = torch.zeros(1, 4, dtype=torch.bool)
-    chosen = select(scores, torch.ones_like(none), none, [4], ratio=0.5, min_supervised=2)
-    assert chosen.indices.tolist() == [[0, 1]]
+    assert pick(supervised_first(scores, none, 2)) == [[0, 1]]
+
+
+def check(chosen: Selection, parts: list[Stratum]) -> None:
+    """Distinct slots in their order, of which the active ones fill each part's budget."""
+    for row, slots in enumerate(chosen.indices.tolist()):
+        assert slots == sorted(set(slots))
+        active = chosen.indices[row, chosen.active[row]]
+        kept = [int(part.among[row, active].sum()) for part in parts]
+        expected = [
+            min(part.sizes[row], max(part.least, math.ceil(part.ratio * part.sizes[row] - 1e-9)))
+            for part in parts
+        ]
+        assert kept == expected
+        assert sum(kept) == len(active)
+    assert chosen.ragged == (not bool(chosen.active.all()))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    ratios=st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)),
+    answered=st.sampled_from([0.0, 0.3, 1.0]),
+    sampled=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_each_part_keeps_its_own_share_by_its_own_scores(
+    lengths: list[int],
+    ratios: tuple[float, float],
+    answered: float,
+    sampled: bool,
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), max(lengths))
+    valid = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+    answers = (torch.rand(shape, generator=generator) < answered) & valid
+    scores = torch.randn(shape, generator=generator)
+    parts = [
+        Stratum(among, among.sum(1).tolist(), ratio)
+        for among, ratio in zip((answers, valid & ~answers), ratios, strict=True)
+    ]
+    chosen = select(scores, parts, scores if sampled else None)
+    check(chosen, parts)
+    assert chosen.active.sum() / sum(lengths) == pytest.approx(kept_share(parts))
+    assert bool((chosen.importance[chosen.active] >= 1).all())
+    for part in parts:
+        for row in range(len(lengths)):
+            active = chosen.indices[row, chosen.active[row]]
+            kept = scores[row, active[part.among[row, active]]]
+            left = part.among[row].clone()
+            left[active] = False
+            assert not len(kept) or not left.any() or kept.min() >= scores[row, left].max()
 
 
 @given(
@@ -55,7 +107,8 @@ def test_every_instance_keeps_its_share_of_distinct_real_tokens(
     supervised = (torch.rand(shape, generator=generator) < 0.3) & valid
     scores = torch.randn(shape, generator=generator)
 
-    chosen = select(scores, valid, supervised, lengths, ratio=ratio, min_supervised=least)
+    parts = [Stratum(valid, lengths, ratio)]
+    chosen = select(supervised_first(scores, supervised, least), parts)
 
     for row, length in enumerate(lengths):
         slots, active = chosen.indices[row], chosen.active[row]

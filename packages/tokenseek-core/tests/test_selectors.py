@@ -15,7 +15,7 @@ from taken import always
 from taken import kept as kept_tokens
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
 from tokenseek_core._scores import perturbed
-from tokenseek_core._selection import select
+from tokenseek_core._selection import Stratum, select
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, ranks, sampling_log_p
 
 
@@ -67,10 +67,7 @@ def test_quota_is_the_union_of_the_best_by_context_and_the_best_by_gradient(
 ) -> None:
     found = signals()
     scores = NAMED["quota"](found, TokenSeekConfig(context_share=share))
-    none = torch.zeros_like(found.valid)
-    kept = select(
-        scores, found.valid, none, found.valid.sum(1).tolist(), ratio=ratio, min_supervised=0
-    )
+    kept = select(scores, [Stratum(found.valid, found.valid.sum(1).tolist(), ratio)])
     for row in range(3):
         chosen = set(kept.indices[row][kept.active[row]].tolist())
         by_context = ranks(found.context, found.valid)[row]
@@ -129,15 +126,7 @@ def test_sampled_weights_make_sums_unbiased_and_have_the_chances_of_the_draw() -
     log_p = (p / p.sum()).log().expand(draws, n)
     valid = torch.ones(draws, n, dtype=torch.bool)
     gumbel = -torch.log(-torch.log(torch.rand(draws, n, dtype=torch.float64)))
-    kept = select(
-        log_p + gumbel,
-        valid,
-        ~valid,
-        valid.sum(1).tolist(),
-        ratio=0.3,
-        min_supervised=0,
-        log_p=log_p,
-    )
+    kept = select(log_p + gumbel, [Stratum(valid, [n] * draws, 0.3)], log_p)
     assert kept.indices.shape == (draws, 4)
     values = torch.randn(n, dtype=torch.float64)
     estimates = (values[kept.indices] * kept.importance).sum(1)
@@ -148,15 +137,8 @@ def test_sampled_weights_make_sums_unbiased_and_have_the_chances_of_the_draw() -
 def test_sampled_keeps_all_with_weight_one_where_the_ratio_is_one() -> None:
     found = signals()
     log_p = sampling_log_p(found)
-    kept = select(
-        perturbed(log_p, found.valid, [20, 13, 7]),
-        found.valid,
-        found.valid,
-        [20, 13, 7],
-        ratio=1.0,
-        min_supervised=1,
-        log_p=log_p,
-    )
+    scores = perturbed(log_p, found.valid, [20, 13, 7])
+    kept = select(scores, [Stratum(found.valid, [20, 13, 7], 1.0)], log_p)
     assert kept.active.sum(1).tolist() == [20, 13, 7]
     assert torch.equal(kept.importance, torch.ones_like(kept.importance))
 

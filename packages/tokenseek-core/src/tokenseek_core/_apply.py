@@ -22,6 +22,7 @@ from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
+from tokenseek_core._selection import kept_share, strata
 from tokenseek_core._step import StepReport, training_step
 
 
@@ -97,10 +98,9 @@ class TokenSeekHandle:
         arguments = _bind(dense, args, kwargs)
         if not (self._attached and torch.is_grad_enabled() and "labels" in arguments):
             return dense(*args, **kwargs)
-        limit = self.config.dense_above
         self._intended = True
         try:
-            if limit is not None and self.config.ratio >= limit:
+            if self.config.answer_ratio is None and self._dense_at(self.config.ratio):
                 self.last = None
                 return dense(*args, **kwargs)
             if not self.model.training:
@@ -128,8 +128,16 @@ class TokenSeekHandle:
                 "was cut off before it",
                 UserWarning,
             )
+        if self._dense_at(kept_share(strata(batch, self.config))):
+            self.last = None
+            return self._anatomy.forward(**arguments)
         output, self.last = training_step(self._anatomy, batch, self.config)
         return output
+
+    def _dense_at(self, share: float) -> bool:
+        """Whether a step that keeps so many of its tokens is taken densely."""
+        limit = self.config.dense_above
+        return limit is not None and share >= limit
 
     def _notice_dense(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Say that the backbone trains outside a TokenSeek step."""

@@ -19,7 +19,7 @@ from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._batch import Batch
 from tokenseek_core._record import record_pass
 from tokenseek_core._replay import replay_pass
-from tokenseek_core._selection import select
+from tokenseek_core._selection import Stratum, select
 
 TOLERANCE = {
     torch.float64: 1e-6,  # some models compute norms and softmax in float32 whatever their dtype
@@ -81,8 +81,7 @@ def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, Tensor], ...
     rank = batch.valid.cumsum(1) - 1
     half = batch.valid.sum(1, keepdim=True) / 2
     scores = ((rank % 2 == 0) & (rank < half)).float()
-    lengths = batch.counts.lengths
-    selection = select(scores, batch.valid, batch.supervised, lengths, ratio=0.25, min_supervised=0)
+    selection = select(scores, [Stratum(batch.valid, batch.counts.lengths, ratio=0.25)])
     recorded = record_pass(anatomy, batch, graph_blocks=1)
     masks = [layer.mask for layer in recorded.record.layers.values()]
     if any(mask is not None and mask.requires_grad for mask in masks):

@@ -29,7 +29,10 @@ class TokenSeekConfig:
     """The settings of token seeking (which tokens) and token ditching (what they back-propagate).
 
     Args:
-        ratio: Share of each instance's real tokens that carry gradient, in (0, 1].
+        ratio: Share of each instance's real tokens that carry gradient, in (0, 1]; with
+            `answer_ratio`, of those that carry no loss.
+        answer_ratio: Share of the tokens that carry the loss, since the next token is a label, to
+            keep, in (0, 1]; None draws no line between them and the others.
         selector: How tokens are scored; a name, or a callable that scores them from the signals.
         gradient: What the kept tokens back-propagate. "restart" restarts the loss on them, as the
             paper does. "inject" keeps the last blocks, the final norm and the head exact, over all
@@ -39,8 +42,8 @@ class TokenSeekConfig:
         beta: Weight of the gradient score at the input of the last block (Eq. 4).
         context_share: Share of the budget that selector "quota" gives to the context score.
         min_supervised: Supervised tokens that each instance keeps at least, where it has them.
-        dense_above: Train densely at ratios from here on, where two passes cost more than they
-            save; None never does.
+        dense_above: Train densely where the share of a step's tokens that would be kept is this
+            large, since two passes cost more than they save; None never does.
         logits: Whether a step returns the logits of the kept tokens. Without them the loss is
             computed in chunks of rows, so that they never exist whole; "inject" never has them.
         check: Before the first step, replay a few rows and compare them with the full pass.
@@ -54,6 +57,7 @@ class TokenSeekConfig:
     """
 
     ratio: float = field(default=0.1, metadata={"help": "share of tokens that carry gradient"})
+    answer_ratio: float | None = None
     selector: SelectorName | Selector = DEFAULT_SELECTOR
     gradient: GradientName = DEFAULT_GRADIENT
     exact_blocks: int = 1
@@ -68,6 +72,11 @@ class TokenSeekConfig:
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio ({self.ratio}) must be in (0, 1]; 0.1 keeps one token in ten")
+        if self.answer_ratio is not None and not 0 < self.answer_ratio <= 1:
+            raise InputError(
+                f"answer_ratio ({self.answer_ratio}) must be in (0, 1] or None; "
+                "1 keeps every token that carries the loss"
+            )
         names = get_args(SelectorName)
         if not callable(self.selector) and self.selector not in names:
             raise InputError(
@@ -106,3 +115,18 @@ class TokenSeekConfig:
     def paper(cls) -> TokenSeekConfig:
         """The published setting: a tenth of the tokens, both scores weighted alike."""
         return cls(ratio=0.1, selector="tokenseek", gradient="restart", alpha=1.0, beta=1.0)
+
+    @classmethod
+    def answers(cls, ratio: float = 0.1) -> TokenSeekConfig:
+        """For answers behind prompts: all tokens that carry the loss, and a share of the others.
+
+        Nothing is scored: pass one needs no graph and no head, and the loss is the dense one.
+        Its gradient is the dense one too, but for what flows through the keys and values of prompt
+        tokens that are not drawn.
+
+        Args:
+            ratio: Share of the tokens that carry no loss, drawn at random.
+        """
+        return cls(
+            ratio=ratio, answer_ratio=1.0, selector="random", gradient="restart", logits=False
+        )

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tokenseek_core._batch import Batch
+from tokenseek_core._config import TokenSeekConfig
+
 Whole = TypeVar("Whole", int, Tensor)
 
 
@@ -47,55 +50,115 @@ def share_of(length: Whole, ratio: float) -> Whole:
     return -(-length * (round(ratio * parts) - 1) // parts)
 
 
-def select(
-    scores: Float[Tensor, "b s"],
-    valid: Bool[Tensor, "b s"],
-    supervised: Bool[Tensor, "b s"],
-    lengths: Sequence[int],
-    *,
-    ratio: float,
-    min_supervised: int,
-    log_p: Float[Tensor, "b s"] | None = None,
-) -> Selection:
-    """Keep the ceil(ratio * length) highest scores of each instance.
+@dataclass(frozen=True)
+class Stratum:
+    """Tokens of a batch of which a share is kept, chosen among themselves.
 
     Args:
-        scores: Importance of each token; only their order within an instance matters.
-        valid: Tokens that are not padding; padding is kept only as surplus.
-        supervised: Tokens that have a target.
-        lengths: Valid tokens of each instance.
-        ratio: Share of the valid tokens to keep.
-        min_supervised: Supervised tokens that each instance keeps at least, where it has them.
+        among: The tokens, [b, s].
+        sizes: Their number in each instance.
+        ratio: Share of them to keep.
+        least: How many an instance keeps at least, where it has them.
+    """
+
+    among: Bool[Tensor, "b s"]
+    sizes: Sequence[int]
+    ratio: float
+    least: int = 1
+
+    @property
+    def budgets(self) -> list[int]:
+        """Tokens to keep of each instance, as the host counts them."""
+        return [min(size, max(self.least, share_of(size, self.ratio))) for size in self.sizes]
+
+    @property
+    def budget(self) -> Int[Tensor, " b"]:
+        """The same numbers on the device, which needs no copy of the host's."""
+        size = self.among.sum(1)
+        return torch.minimum(size, share_of(size, self.ratio).clamp(min=self.least))
+
+
+def strata(batch: Batch, config: TokenSeekConfig) -> list[Stratum]:
+    """The tokens among which a step keeps its share: all real ones, or two parts of them."""
+    counts = batch.counts
+    if config.answer_ratio is None:
+        return [Stratum(batch.valid, counts.lengths, config.ratio)]
+    answers, others = batch.valid & batch.supervised, batch.valid & ~batch.supervised
+    sizes = [length - n for length, n in zip(counts.lengths, counts.answers, strict=True)]
+    least = max(1, config.min_supervised)
+    return [
+        Stratum(answers, counts.answers, config.answer_ratio, least),
+        Stratum(others, sizes, config.ratio),
+    ]
+
+
+def kept_share(parts: Sequence[Stratum]) -> float:
+    """Share of a batch's tokens that a step over these parts keeps."""
+    kept = sum(sum(part.budgets) for part in parts)
+    return kept / max(1, sum(sum(part.sizes) for part in parts))
+
+
+def supervised_first(
+    scores: Float[Tensor, "b s"], supervised: Bool[Tensor, "b s"], least: int
+) -> Float[Tensor, "b s"]:
+    """Raise the best `least` supervised tokens above all others of their instance.
+
+    Which tokens are kept does not change where enough of them are kept without that.
+    """
+    if not least:
+        return scores
+    best = scores.masked_fill(~supervised, -math.inf).topk(min(least, scores.shape[1])).indices
+    raised = scores.gather(1, best).masked_fill(supervised.gather(1, best), math.inf)
+    return scores.scatter(1, best, raised)
+
+
+def select(
+    scores: Float[Tensor, "b s"],
+    parts: Sequence[Stratum],
+    log_p: Float[Tensor, "b s"] | None = None,
+) -> Selection:
+    """Keep the highest scores of each part of each instance.
+
+    Args:
+        scores: Importance of each token; only their order within a part of an instance matters.
+        parts: Which tokens are chosen among themselves, and how many of them; no token is in two
+            parts, and one in none is kept only as surplus.
         log_p: Where `scores` are a draw, see :func:`perturbed`: the logarithms it was made of.
 
     Returns:
         The kept slots; at least one for every instance that has a token.
     """
-    scores = scores.masked_fill(~valid, -math.inf)
-    if min_supervised:
-        # The best supervised tokens move to the front: no change where enough of them are kept.
-        best = scores.masked_fill(~supervised, -math.inf).topk(min(min_supervised, scores.shape[1]))
-        forced = (supervised & valid).gather(1, best.indices)
-        raised = scores.gather(1, best.indices).masked_fill(forced, math.inf)
-        scores = scores.scatter(1, best.indices, raised)
-    budgets = [min(length, max(1, share_of(length, ratio))) for length in lengths]
+    chosen = torch.zeros_like(scores, dtype=torch.bool)
+    importance = torch.ones_like(scores)
+    for part in parts:
+        own, weights = _highest(scores, part, log_p)
+        chosen |= own
+        importance = torch.where(own, weights, importance)
+    budgets = [sum(of_parts) for of_parts in zip(*(part.budgets for part in parts), strict=True)]
     k = max(1, *budgets)
-    ordered = scores.topk(min(k + 1, scores.shape[1]))  # highest first
-    kept = ordered.indices[:, :k]  # [b, k]
-    length = valid.sum(1)  # the same numbers on the device, which needs no copy of the host's
-    budget = torch.minimum(length, share_of(length, ratio).clamp(min=1))
+    # Chosen ones first; of instances with fewer of them, any others are surplus.
+    kept = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :k].sort(dim=1).values
+    return Selection(
+        indices=kept,
+        active=chosen.gather(1, kept),
+        ragged=min(budgets) < k,
+        importance=importance.gather(1, kept),
+    )
+
+
+def _highest(
+    scores: Float[Tensor, "b s"], part: Stratum, log_p: Float[Tensor, "b s"] | None
+) -> tuple[Bool[Tensor, "b s"], Float[Tensor, "b s"]]:
+    """The highest scores of one part, and what each of them stands for."""
+    k = max(1, *part.budgets)
+    ordered = scores.masked_fill(~part.among, -math.inf).topk(min(k + 1, scores.shape[1]))
+    slots, budget = ordered.indices[:, :k], part.budget  # [b, k], highest first, and [b]
     active = torch.arange(k, device=scores.device) < budget[:, None]
-    importance = torch.ones_like(kept, dtype=scores.dtype)
+    weights = torch.ones_like(scores)
     if log_p is not None:
         # The first score that is not kept; there is none, so -inf, where everything is.
         beyond = F.pad(ordered.values, (0, k + 1 - ordered.values.shape[1]), value=-math.inf)
         threshold = beyond.gather(1, budget[:, None])
-        chance = -torch.expm1(-torch.exp(log_p.gather(1, kept) - threshold))
-        importance = torch.where(active, 1 / chance, 1)
-    kept, order = kept.sort(dim=1)
-    return Selection(
-        indices=kept,
-        active=active.gather(1, order),
-        ragged=min(budgets) < k,
-        importance=importance.gather(1, order),
-    )
+        chance = -torch.expm1(-torch.exp(log_p.gather(1, slots) - threshold))
+        weights.scatter_(1, slots, torch.where(active, 1 / chance, 1))
+    return torch.zeros_like(part.among).scatter(1, slots, active), weights

@@ -26,7 +26,7 @@ from tokenseek_core._loss import (
 from tokenseek_core._record import Record, record_pass
 from tokenseek_core._replay import replay_pass
 from tokenseek_core._scores import perturbed, random_scores
-from tokenseek_core._selection import Selection, select
+from tokenseek_core._selection import Selection, select, strata, supervised_first
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, sampling_log_p
 from tokenseek_core._signals import Signals
 
@@ -81,15 +81,11 @@ def training_step(
         if log_p is None
         else perturbed(log_p, batch.valid, batch.counts.lengths)
     )
-    selection = select(
-        scores,
-        batch.valid,
-        batch.supervised,
-        batch.counts.lengths,
-        ratio=config.ratio,
-        min_supervised=config.min_supervised,
-        log_p=log_p,
-    )
+    parts = strata(batch, config)
+    if config.answer_ratio is None:
+        least = config.min_supervised
+        scores = supervised_first(scores, batch.supervised & batch.valid, least)
+    selection = select(scores, parts, log_p)
     if inject:
         output = inject_adjoint(anatomy, batch, config, record, selection, signals)
     else:
