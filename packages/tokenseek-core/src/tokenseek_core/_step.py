@@ -57,14 +57,23 @@ def training_step(
 ) -> tuple[CausalLMOutput, StepReport]:
     """Run both passes; `output.loss` carries the gradient of the kept rows.
 
-    What the default costs, in floating-point operations: with P those of a block's products with
-    its weights for all rows, A those of its attention and H those of the head, in one forward pass,
-    L blocks, of which E stay exact, and r the ratio,
+    What it costs, in floating-point operations: with P those of a block's products with its weights
+    for all rows, A those of its attention and H those of the head for the rows that have a target,
+    in one forward pass, L blocks, and k the share of the rows that is kept,
 
         L (P + A)                        the record
-        + E (5 P + 7 A)                  exact blocks: made again, and back for the scores (the
+        + L k (3 P + 3.5 A)              the replay, forward and back
+        + 3 H'                           the head for those of H that are kept; 4 without logits,
+                                         which are made again for the table's gradient
+        + P + 3 A + 2 H                  scores that look at the gradient and the attention in the
+                                         last block: back by the input alone
+
+    and under "inject", whose last E blocks stay exact,
+
+        L (P + A)                        the record
+        + (L - E) k (3 P + 3.5 A)        the replay
+        + E (5 P + 7 A)                  exact blocks: made again, and back for the adjoint (the
                                          input's gradient alone); made again, and back
-        + (L - E) r (3 P + 3.5 A)        the replay, forward and back
         + 4 H                            logits and their gradient by the rows; logits again, since
                                          the table's gradient must not lie meanwhile, and that one
 
