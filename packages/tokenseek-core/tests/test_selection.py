@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tokenseek_core import TokenSeekConfig
+from tokenseek_core._batch import Counts
 from tokenseek_core._selection import Selection, Stratum, kept_share, select, supervised_first
 
 
@@ -81,7 +83,9 @@ def test_each_part_keeps_its_own_share_by_its_own_scores(
     ]
     chosen = select(scores, parts, scores if sampled else None)
     check(chosen, parts)
-    assert chosen.active.sum() / sum(lengths) == pytest.approx(kept_share(parts))
+    config = TokenSeekConfig(ratio=ratios[1], answer_ratio=ratios[0])
+    counts = Counts(tuple(lengths), *[tuple(answers.sum(1).tolist())] * 2, restarts=0)
+    assert chosen.active.sum() / sum(lengths) == pytest.approx(kept_share(counts, config))
     assert bool((chosen.importance[chosen.active] >= 1).all())
     for part in parts:
         for row in range(len(lengths)):

@@ -22,7 +22,7 @@ from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
-from tokenseek_core._selection import kept_share, strata
+from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, training_step
 
 
@@ -128,7 +128,7 @@ class TokenSeekHandle:
                 "was cut off before it",
                 UserWarning,
             )
-        if self._dense_at(kept_share(strata(batch, self.config))):
+        if self._dense_at(kept_share(batch.counts, self.config)):
             self.last = None
             return self._anatomy.forward(**arguments)
         output, self.last = training_step(self._anatomy, batch, self.config)

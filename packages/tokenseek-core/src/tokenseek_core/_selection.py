@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tokenseek_core._batch import Batch
+from tokenseek_core._batch import Batch, Counts
 from tokenseek_core._config import TokenSeekConfig
 
 Whole = TypeVar("Whole", int, Tensor)
@@ -50,6 +50,11 @@ def share_of(length: Whole, ratio: float) -> Whole:
     return -(-length * (round(ratio * parts) - 1) // parts)
 
 
+def budget_of(size: int, ratio: float, least: int = 1) -> int:
+    """How many of so many tokens are kept."""
+    return min(size, max(least, share_of(size, ratio)))
+
+
 @dataclass(frozen=True)
 class Stratum:
     """Tokens of a batch of which a share is kept, chosen among themselves.
@@ -69,7 +74,7 @@ class Stratum:
     @property
     def budgets(self) -> list[int]:
         """Tokens to keep of each instance, as the host counts them."""
-        return [min(size, max(self.least, share_of(size, self.ratio))) for size in self.sizes]
+        return [budget_of(size, self.ratio, self.least) for size in self.sizes]
 
     @property
     def budget(self) -> Int[Tensor, " b"]:
@@ -92,10 +97,26 @@ def strata(batch: Batch, config: TokenSeekConfig) -> list[Stratum]:
     ]
 
 
-def kept_share(parts: Sequence[Stratum]) -> float:
-    """Share of a batch's tokens that a step over these parts keeps."""
-    kept = sum(sum(part.budgets) for part in parts)
-    return kept / max(1, sum(sum(part.sizes) for part in parts))
+def kept_tokens(length: int, answers: int, config: TokenSeekConfig) -> int:
+    """How many tokens a step keeps of an instance.
+
+    Args:
+        length: Its tokens.
+        answers: Those of them that carry the loss.
+        config: The settings.
+    """
+    if config.answer_ratio is None:
+        return budget_of(length, config.ratio)
+    least = max(1, config.min_supervised)
+    others = budget_of(length - answers, config.ratio)
+    return budget_of(answers, config.answer_ratio, least) + others
+
+
+def kept_share(counts: Counts, config: TokenSeekConfig) -> float:
+    """Share of a batch's tokens that a step keeps."""
+    instances = zip(counts.lengths, counts.answers, strict=True)
+    kept = sum(kept_tokens(length, answers, config) for length, answers in instances)
+    return kept / sum(counts.lengths)
 
 
 def supervised_first(

@@ -153,7 +153,7 @@ def test_a_ratio_of_one_trains_densely(
     options = ("--ratio", "1", "--max-steps", "2", "--lr", "1e-3", "--json")  # other names
     assert finetune(model, records, output, *options) == 0
     captured = capsys.readouterr()
-    assert "training densely: at ratio 1 two passes save nothing" in captured.err
+    assert "training densely: with 100% of the tokens kept, two passes save nothing" in captured.err
     assert json.loads(captured.out)["kept_share"] == 1
 
 

@@ -51,6 +51,11 @@ def refused(
     ("options", "expected"),
     [
         (("--ratio", "0"), "ratio (0.0) must be in (0, 1]; 0.1 keeps one token in ten"),
+        (
+            ("--answer-ratio", "2"),
+            "answer_ratio (2.0) must be in (0, 1] or None; "
+            "1 keeps every token that carries the loss",
+        ),
         (("--ratio", "1.5"), "ratio (1.5) must be in (0, 1]; 0.1 keeps one token in ten"),
         (
             ("--alpha", "0", "--beta", "0"),
@@ -327,7 +332,7 @@ def test_resuming_with_other_options_is_refused(
     others = ("--learning-rate", "0.5", "--selector", "random")
     told = refused(capsys, model, records, interrupt(finished), *AGAIN, *others)
     assert told == (
-        "selector (random), learning_rate (0.5) must be sampled, 2e-05, as in the run that is "
+        "selector (random), learning_rate (0.5) must be left out, 2e-05, as in the run that is "
         "resumed; repeat its options, or start anew in another --output"
     )
 

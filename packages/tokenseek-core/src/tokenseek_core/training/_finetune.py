@@ -27,6 +27,14 @@ from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._result import FinetuneResult
 from tokenseek_core.training._resuming import check_resumable
+from tokenseek_core.training._rows import (
+    AlikeTogether,
+    chosen_config,
+    kept_of,
+    share_kept,
+    told,
+    trains_densely,
+)
 from tokenseek_core.training._run_record import check_examples, check_options, write_record
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task
@@ -159,12 +167,19 @@ def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:
 
 def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:
     """Apply TokenSeek, and try it: a model that it cannot train is refused here."""
-    if settings.dense:
-        console.note(f"training densely: at ratio {settings.ratio:g} two passes save nothing")
+    config = chosen_config(settings, task.train)
+    share = share_kept(task.train, config)
+    if trains_densely(share, config):
+        console.note(
+            f"training densely: with {share:.0%} of the tokens kept, two passes save nothing"
+        )
         return None
-    handle = apply_tokenseek(task.model, settings.config)
+    console.note(told(config, share))
+    handle = apply_tokenseek(task.model, config)
     task.model.train()
-    batch = task.collator(task.train[:1])
+    # One that is not itself taken densely.
+    first = min(task.train, key=lambda example: share_kept([example], config))
+    batch = task.collator([first])
     task.model(**{name: value.to(task.model.device) for name, value in batch.items()})
     return handle
 
@@ -253,8 +268,13 @@ def _trainer(
         gradient_accumulation_steps=settings.accumulate,
         bf16=settings.bf16,
     )
+    order = None
+    if handle is not None and handle.config.answer_ratio is not None:
+        kept = [kept_of(example, handle.config) for example in task.train]
+        order = AlikeTogether(kept, batch_size=settings.batch_size, seed=settings.seed)
     return CountingTrainer(
         handle=handle,
+        order=order,
         model=task.model,
         args=arguments,
         data_collator=task.collator,

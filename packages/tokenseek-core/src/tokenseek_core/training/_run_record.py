@@ -43,7 +43,8 @@ def check_options(folder: Path, options: Mapping[str, object]) -> None:
     differing = [name for name, value in options.items() if before.get(name) != value]
     if differing:
         ours = ", ".join(f"{name} ({options[name]})" for name in differing)
-        theirs = ", ".join(str(before.get(name)) for name in differing)
+        found = (before.get(name) for name in differing)
+        theirs = ", ".join("left out" if value is None else str(value) for value in found)
         raise InputError(
             f"{ours} must be {theirs}, as in the run that is resumed; "
             "repeat its options, or start anew in another --output"

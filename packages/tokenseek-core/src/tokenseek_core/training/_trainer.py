@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import (
     TrainerCallback,
     TrainerControl,
@@ -71,16 +72,30 @@ class CountingTrainer(FiniteTrainer):
 
     Args:
         handle: TokenSeek on the model; None where it trains densely.
+        order: In which the training examples come; None leaves it to the Trainer.
         settings: Arguments of the Trainer.
 
     Attributes:
         tally: What its steps went through.
     """
 
-    def __init__(self, *, handle: TokenSeekHandle | None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        handle: TokenSeekHandle | None,
+        order: Sampler[int] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(remedy="lower --learning-rate or look at the data", **settings)
         self.handle = handle
+        self.order = order
         self.tally = Tally()
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int] | None:
+        """Give the order that was asked for, or the Trainer's own."""
+        if self.order is not None:
+            return self.order
+        return super()._get_train_sampler(*args, **kwargs)  # type: ignore[no-any-return]
 
     def training_step(
         self,
