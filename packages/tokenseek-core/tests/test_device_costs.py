@@ -85,8 +85,8 @@ def stated_operations(config: TokenSeekConfig, supervised: float) -> float:
     kept = answers * supervised + config.ratio * (1 - supervised)
     scored = config.selector == "tokenseek"
     scores = linear + 3 * attention + 2 * head * supervised if scored else 0
-    head *= answers * supervised
-    return record + LAYERS * kept * replay + scores + (3 if config.logits else 4) * head
+    through_head = (3 if config.logits else 4) * answers * supervised * head
+    return record + LAYERS * kept * replay + scores + through_head
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_where_so_many_would_be_kept_that_steps_were_dense_the_default_keeps_its
 @pytest.mark.parametrize(
     "asked", [{"selector": "sampled"}, {"gradient": "inject"}, {"selector": "tokenseek"}], ids=str
 )
-def test_who_asks_for_a_choice_of_tokens_gets_it(asked: dict[str, str]) -> None:
+def test_who_asks_for_a_choice_of_tokens_gets_it(asked: dict[str, Any]) -> None:
     config = chosen_config(replace(SETTINGS, **asked), BEHIND)
     assert config == replace(TokenSeekConfig(), **asked)
 

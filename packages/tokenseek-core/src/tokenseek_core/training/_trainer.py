@@ -95,7 +95,7 @@ class CountingTrainer(FiniteTrainer):
         """Give the order that was asked for, or the Trainer's own."""
         if self.order is not None:
             return self.order
-        return super()._get_train_sampler(*args, **kwargs)  # type: ignore[no-any-return]
+        return super()._get_train_sampler(*args, **kwargs)
 
     def training_step(
         self,
