@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import tiny_models
 from tiny_models import VOCABULARY, random_model, tiny_config
+from tokenseek_common.data import Example, pack_batch
 from tokenseek_core._families import FAMILIES as REGISTERED
 
 # What follows a hyphen is a variant of the model type before it.
@@ -44,6 +45,16 @@ def tiny_batch(padding: str = "none", seed: int = 1) -> dict[str, Tensor]:
     if padding != "none":
         batch |= {"attention_mask": mask, "position_ids": position_ids}
     return batch
+
+
+PACKED = [12, 10, 8]
+
+
+def packed_batch() -> dict[str, Tensor]:
+    """Three sequences in one row."""
+    torch.manual_seed(1)
+    rows = [torch.randint(3, VOCABULARY, (length,)).tolist() for length in PACKED]
+    return pack_batch([Example(row, row) for row in rows])
 
 
 def with_lora(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig, masking_utils
 
 from counting import Counted, Counting, Waiting
-from families import tiny_batch, tiny_model
+from families import packed_batch, tiny_batch, tiny_model
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core._anatomy import replaced
 from tokenseek_core._batch import Counts, supposed_supervised
@@ -114,15 +114,16 @@ def test_a_step_costs_a_device_what_is_stated(
     assert ours.reads <= 6
 
 
-@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("batch", ["none", "left", "right", "packed"])
 @pytest.mark.parametrize(
     "config",
     [DEFAULT, PAPER, RANDOM, replace(PAPER, logits=False), ANSWERS],
     ids=["default", "paper", "random", "chunks", "answers"],
 )
 def test_a_step_waits_for_its_device_once(
-    monkeypatch: pytest.MonkeyPatch, config: TokenSeekConfig, padding: str
+    monkeypatch: pytest.MonkeyPatch, config: TokenSeekConfig, batch: str
 ) -> None:
+    inputs = packed_batch() if batch == "packed" else tiny_batch(batch)
     reads: list[str] = []
     monkeypatch.setattr("tokenseek_core._step.count_rows", lambda targets, at_most: at_most)
     for name in ("tolist", "cpu", "numpy", "__bool__", "__int__", "__float__"):
@@ -133,9 +134,9 @@ def test_a_step_waits_for_its_device_once(
             return reading(tensor, *args)
 
         monkeypatch.setattr(Tensor, name, spy)
-    model, batch = tiny_model("llama-tied"), tiny_batch(padding)
+    model = tiny_model("llama-tied")
     with apply_tokenseek(model, config), Waiting():
-        model(**batch).loss.backward()
+        model(**inputs).loss.backward()
     assert reads == ["tolist"]
 
 

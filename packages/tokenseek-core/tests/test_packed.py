@@ -8,28 +8,18 @@ import torch
 from torch import Tensor
 
 from exact import BOUND, assert_exact, exact_model
-from families import tiny_batch, tiny_model
+from families import PACKED, packed_batch, tiny_batch, tiny_model
 from slow_reference import gradients, relative_error
 from taken import always, take_step
 from tokenseek_common import InputError
-from tokenseek_common.data import Example, pack_batch
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._batch import Batch
-
-LENGTHS = [12, 10, 8]
-
-
-def packed_batch() -> dict[str, Tensor]:
-    """Three sequences in one row."""
-    torch.manual_seed(1)
-    rows = [torch.randint(3, 61, (length,)).tolist() for length in LENGTHS]
-    return pack_batch([Example(row, row) for row in rows])
 
 
 def sequences() -> list[dict[str, Tensor]]:
     """The same, each in a row of its own."""
-    parts = {name: value.split(LENGTHS, dim=1) for name, value in packed_batch().items()}
-    return [{name: split[i] for name, split in parts.items()} for i in range(len(LENGTHS))]
+    parts = {name: value.split(PACKED, dim=1) for name, value in packed_batch().items()}
+    return [{name: split[i] for name, split in parts.items()} for i in range(len(PACKED))]
 
 
 @pytest.mark.parametrize("gradient", ["restart", "inject"])
@@ -47,7 +37,7 @@ def test_packed_sequences_with_every_token_kept_equal_the_untouched_model_on_eac
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = exact_model(monkeypatch)
-    items = sum(LENGTHS) - len(LENGTHS)
+    items = sum(PACKED) - len(PACKED)
     for sequence in sequences():
         model(**sequence, num_items_in_batch=items).loss.backward()
     expected = gradients(model)
@@ -72,7 +62,7 @@ def test_the_context_score_does_not_look_across_packed_sequences() -> None:
 
 def test_the_budget_counts_the_row_not_its_sequences() -> None:
     taken = take_step(tiny_model("llama"), packed_batch(), always(0.3))
-    assert taken.keep.sum() == math.ceil(0.3 * sum(LENGTHS))
+    assert taken.keep.sum() == math.ceil(0.3 * sum(PACKED))
 
 
 @pytest.mark.parametrize("name", ["cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"])

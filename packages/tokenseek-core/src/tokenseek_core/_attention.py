@@ -133,4 +133,5 @@ def own(states: Tensor) -> Tensor:
     heads could not be written to.
     """
     states = states.detach()
-    return states.clone() if states.untyped_storage().nbytes() != states.nbytes else states
+    shared = states.untyped_storage().nbytes() != states.nbytes or 0 in states.stride()
+    return states.clone() if shared else states

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -171,8 +171,21 @@ class Batch:
         if "position_ids" in self.rowwise:
             return self.rowwise
         slots = torch.arange(self.labels.shape[1], device=self.labels.device)
-        positions = slots if made is None or made.ndim > 2 else made
+        positions = slots if made is None or made.ndim > 2 else made.to(slots.device)
         return {**self.rowwise, "position_ids": positions.expand_as(self.labels)}
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch elsewhere: a model on several devices ends on another than it begins."""
+        if self.labels.device == device:
+            return self
+        return replace(
+            self,
+            rowwise={name: rows.to(device) for name, rows in self.rowwise.items()},
+            attention_mask=None if self.attention_mask is None else self.attention_mask.to(device),
+            labels=self.labels.to(device),
+            targets=self.targets.to(device),
+            valid=self.valid.to(device),
+        )
 
     def require_known_sequences(self, backend: str) -> None:
         """Refuse packed sequences where the attention function finds their ends by itself.

@@ -66,7 +66,7 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
     return max(of_states, of_gradients)
 
 
-def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, Tensor], ...]:
+def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, ...], ...]:
     """Every other token of the first half, replayed and in the full pass.
 
     Tokens with gaps between them show convolutions; early ones alone show lengths that matter.
@@ -78,11 +78,12 @@ def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, Tensor], ...
     Raises:
         InputError: The mask that the block gave its attention has a gradient of its own.
     """
+    recorded = record_pass(anatomy, batch, graph_blocks=1)
+    batch = batch.to(recorded.final.device)
     rank = batch.valid.cumsum(1) - 1
     half = batch.valid.sum(1, keepdim=True) / 2
     scores = ((rank % 2 == 0) & (rank < half)).float()
     selection = select(scores, [Stratum(batch.valid, batch.counts.lengths, ratio=0.25)])
-    recorded = record_pass(anatomy, batch, graph_blocks=1)
     masks = [layer.mask for layer in recorded.record.layers.values()]
     if any(mask is not None and mask.requires_grad for mask in masks):
         raise InputError(
@@ -114,8 +115,14 @@ def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, Tensor], ...
         hook.remove()
     ours = anatomy.pull_back(replayed.hidden, inputs[0], direction)
     rows = recorded.record.rows(selection)  # with those that an adapter put in front
-    states = (replayed.hidden.detach()[selection.active], expected[selection.active])
-    return states, (ours[rows.active], rows.rows(whole)[rows.active])
+
+    def among(active: Tensor, *compared: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.to(active.device).masked_fill(~active[..., None], 0) for x in compared)
+
+    return (
+        among(selection.active, replayed.hidden.detach(), expected),
+        among(rows.active, ours, rows.rows(whole.to(rows.active.device))),
+    )
 
 
 def deviation(found: Tensor, expected: Tensor) -> float:

@@ -1,19 +1,23 @@
 """Masks that transformers makes without asking the device whether there is padding.
 
 Its mask functions read the padding mask, and wait for the device, to leave a mask out where there
-is no padding; without a padding mask they read the positions, in search of packed sequences. A step
-knows both from its batch.
+is no padding; without a padding mask they read the positions, in search of packed sequences, and
+again wait to know whether there are any. A step knows all of it from its batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor
+from transformers import masking_utils
 
+from tokenseek_core._anatomy import replaced
 from tokenseek_core._batch import Batch
 
 MaskFunction = Callable[..., Any]
@@ -30,14 +34,22 @@ def known_padding(batch: Batch) -> Iterator[Tensor | None]:
         looks for no packed sequences where there are none.
     """
     mask, counts = batch.attention_mask, batch.counts
-    if mask is None and not counts.restarts:
-        mask = batch.valid.long()
-    known = mask is not None and mask.ndim == 2
-    token = _padded.set(min(counts.lengths) < batch.labels.shape[1] if known else None)
-    try:
+    with ExitStack() as stack:
+        if counts.restarts:
+            name = "find_packed_sequence_indices"
+            stack.enter_context(replaced(masking_utils, name, sequence_indices))
+        elif mask is None:
+            mask = batch.valid.long()
+        known = mask is not None and mask.ndim == 2
+        token = _padded.set(min(counts.lengths) < batch.labels.shape[1] if known else None)
+        stack.callback(_padded.reset, token)
         yield mask
-    finally:
-        _padded.reset(token)
+
+
+def sequence_indices(position_ids: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
+    """Which of a row's sequences each token belongs to, for rows that are known to have several."""
+    begins = position_ids.diff(dim=1) != 1
+    return F.pad(begins.cumsum(1), (1, 0))
 
 
 def unread(function: MaskFunction) -> MaskFunction:

@@ -115,7 +115,7 @@ class Record:
             received = attention_received(
                 query.detach(),
                 layer.key,
-                F.pad(self.valid, (front, 0)),
+                F.pad(self.valid.to(query.device), (front, 0)),
                 mask=layer.mask,
                 causal=layer.causal,
                 window=layer.window,

@@ -43,7 +43,7 @@ class Replay:
     record: Record
     rows: RowSelection
     ragged: bool
-    masks: dict[tuple[int | None, bool, int | None, int, int], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
     def attend(
         self,
@@ -104,9 +104,9 @@ class Replay:
         In place: the record is not needed without its live rows, a recomputation writes the same
         rows again, and a copy of every key and value would cost as much as the record.
         """
-        index = self.rows.slots[:, None, :, None].expand_as(rows)
+        index = self.rows.slots.to(rows.device)[:, None, :, None].expand_as(rows)
         if self.ragged:
-            active = self.rows.active[:, None, :, None]
+            active = self.rows.active.to(rows.device)[:, None, :, None]
             rows = torch.where(active, rows, recorded.gather(2, index))
         return recorded.detach().scatter_(2, index, rows)
 
@@ -125,12 +125,12 @@ class Replay:
                 mask of each head has all g.
         """
         identity = None if layer.mask is None else id(layer.mask)
-        name = (identity, layer.causal, layer.window, groups, repeats)
+        name = (identity, query.device, layer.causal, layer.window, groups, repeats)
         if name not in self.masks:
             heads = 1 if layer.mask is None or layer.mask.ndim != 4 else layer.mask.shape[1]
             rows = mask_rows(
                 layer.mask,
-                self.rows.slots,
+                self.rows.slots.to(query.device),
                 layer.key.shape[2],
                 causal=layer.causal,
                 window=layer.window,

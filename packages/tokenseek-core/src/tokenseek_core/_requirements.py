@@ -47,6 +47,12 @@ def require_applicable(model: nn.Module) -> None:
             "tokens; load it without tp_plan, and shard it by FSDP2 (fully_shard)"
         )
     for path, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        if any(getattr(part, "offload", False) for part in (hook, *getattr(hook, "hooks", ()))):
+            raise InputError(
+                f"device_map ({path} offloaded) must leave every weight on a device, one that is "
+                "brought for a forward alone gets no gradient; load the model on devices alone"
+            )
         # The whole model may be compiled, a step leaves that at its first call.
         if path and (isinstance(module, OptimizedModule) or module._compiled_call_impl is not None):
             raise InputError(

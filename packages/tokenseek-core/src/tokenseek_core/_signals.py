@@ -59,7 +59,7 @@ class Signals:
         if self.received is None:
             name = type(self.head.anatomy.model).__name__
             raise InputError(f'model ({name}) must attend in its last block; use selector="random"')
-        return self.received
+        return self.received.to(self.valid.device)
 
     @cached_property
     def gradient(self) -> Float[Tensor, "b s"]:
@@ -89,13 +89,14 @@ class Signals:
         end = get_gradient_edge(self.final)
         if not self.retain:  # nobody reads it again, and the graph hangs on its end
             self.final = self.final.new_empty((0, 0, 0))
-        return self.head.anatomy.pull_back(end, self.block_input, adjoint, retain=self.retain)
+        pulled = self.head.anatomy.pull_back(end, self.block_input, adjoint, retain=self.retain)
+        return pulled.to(self.valid.device)
 
     @property
     def state(self) -> Float[Tensor, "b s d"]:
         """z, the tokens of `block_input` without its graph."""
         assert self.block_input is not None
-        return self.block_input.detach()[:, self.prepended :]
+        return self.block_input.detach()[:, self.prepended :].to(self.valid.device)
 
     @cached_property
     def through_head(self) -> RowLosses:

@@ -84,6 +84,7 @@ def training_step(
     """
     inject = config.gradient == "inject"
     signals, record = record_signals(anatomy, batch, config)
+    batch = batch.to(signals.valid.device)
     log_p = sampling_log_p(signals) if config.selector == "sampled" else None
     scores = (
         score(signals, batch, config)
@@ -135,6 +136,7 @@ def record_signals(
         exact=inject,
     )
     record = recorded.record
+    batch = batch.to(recorded.final.device)
     signals = Signals(
         input_ids=batch.rowwise.get("input_ids"),
         labels=batch.labels,
@@ -218,7 +220,8 @@ def inject_adjoint(
         signals.through_head,
         replayed.tied,
     )
-    return CausalLMOutput(loss=loss + apply(Inject, replayed.hidden, adjoint).to(loss.dtype))
+    injected = apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device))
+    return CausalLMOutput(loss=loss + injected.to(loss))
 
 
 class Inject(torch.autograd.Function):
