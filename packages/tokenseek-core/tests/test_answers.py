@@ -12,11 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from exact import BOUND, assert_exact, exact_model
-from families import tiny_batch, with_lora
+from families import packed_batch, tiny_batch, with_lora
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error, slow_loss
 from taken import kept, take_step
-from test_packed import packed_batch
 from tiny_models import checkpointed
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core._projection import project_rows
