@@ -162,7 +162,7 @@ def integration(session: nox.Session) -> None:
     """Test what concerns several packages, or the repository itself, on all the wheels."""
     install(session, list(PACKAGES), *pins(session))
     tests = ["pytest", "tests", "--override-ini=pythonpath=tests packages/mept/tests", *SLOWEST]
-    session.run(*tests, *session.posargs, env=OFFLINE)
+    session.run(*tests, *session.posargs, env=ENVIRONMENT)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def quick(session: nox.Session) -> None:
         *[f"--ignore-glob=*/tests/{room}/*" for room in ("cli", "estimate", "training")],
         *["-m", "not slow and not distributed and not real and not matrix", "packages"],
         *session.posargs,
-        env=OFFLINE,
+        env=ENVIRONMENT,
     )
 
 
@@ -239,15 +239,18 @@ def examples(session: nox.Session) -> None:
         session.skip("examples/ holds no script yet")
     install(session, list(PACKAGES), *pins(session))
     for script in scripts:
-        session.run("python", str(script), env=OFFLINE)
+        session.run("python", str(script), env=ENVIRONMENT)
 
 
 # ---------------------------------------------------------------------------------------------
 # How they do it
 # ---------------------------------------------------------------------------------------------
 
-# What needs a hub fails at once, and everywhere; more threads than cores only wait for each other.
-OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",  # what needs a hub fails at once, and everywhere
+    "OMP_NUM_THREADS": "1",  # more threads than cores only wait for each other
+    "PYTHONDONTWRITEBYTECODE": "",  # if a container says 1, every process compiles all of torch
+}
 
 SLOWEST = ["--durations=10", "--durations-min=0.5"]  # told at the end of every session of tests
 
@@ -327,5 +330,5 @@ def run_own_tests(session: nox.Session, distribution: str, *selected: str) -> No
         *[f"--cov={package.module}", "--cov-report=term", *floor, *SLOWEST],
         *selected,
         *session.posargs,
-        env={**OFFLINE, "COVERAGE_FILE": str(scratch(session, "coverage"))},
+        env={**ENVIRONMENT, "COVERAGE_FILE": str(scratch(session, "coverage"))},
     )
