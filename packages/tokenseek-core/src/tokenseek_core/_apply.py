@@ -10,10 +10,12 @@ import warnings
 from typing import Any, Self
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
@@ -23,7 +25,7 @@ from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
-from tokenseek_core._step import StepReport, training_step
+from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
 
 
 class TokenSeekNotRunWarning(UserWarning):
@@ -51,6 +53,7 @@ class TokenSeekHandle:
         self._anatomy = Anatomy.of(model, model if outer is None else outer)
         self._checked = False
         self._intended = False
+        self._by_token = False
         self._told: set[str] = set()
         self._attached = True
         self._shared_config = model.config
@@ -79,6 +82,42 @@ class TokenSeekHandle:
             if self._previous is not None:
                 vars(self.model)["forward"] = self._previous
 
+    def token_losses(self, **arguments: Any) -> Float[Tensor, "b s"]:
+        """The loss of each token that carries one, for losses of your own; 0 elsewhere.
+
+        A token carries the cross-entropy of the next token's label. With gradients, and the model
+        in training mode, these are a step's: the gradient of whatever is made of them is that of
+        :meth:`TokenSeekConfig.answers`. Without, they are those of a forward pass, whatever the
+        config. No logits of more than a chunk of rows exist.
+
+        Args:
+            arguments: What the model is called with: tokens, labels, mask.
+
+        Raises:
+            InputError: The config does not keep every token that carries the loss, or the call
+                cannot be a step.
+
+        Example:
+            >>> losses = handle.token_losses(input_ids=ids, labels=labels)  # doctest: +SKIP
+            >>> log_probabilities = -losses.sum(1)
+        """
+        if not self._attached or arguments.get("labels") is None:
+            raise InputError(
+                "labels must be given, and TokenSeek be applied; call token_losses with labels "
+                "before handle.remove()"
+            )
+        if self.config.answer_ratio != 1 or self.config.gradient != "restart":
+            raise InputError(
+                f"answer_ratio, gradient ({self.config.answer_ratio}, {self.config.gradient}) must "
+                "be 1 and restart, so that every loss is there; use TokenSeekConfig.answers()"
+            )
+        self._by_token = True
+        try:
+            losses: Tensor = self._anatomy.outer(**arguments).loss
+        finally:
+            self._by_token = False
+        return losses
+
     def __enter__(self) -> Self:
         return self
 
@@ -96,6 +135,8 @@ class TokenSeekHandle:
         """Stand in for the model's forward: a TokenSeek step where it trains with labels."""
         dense = self._anatomy.forward
         arguments = _bind(dense, args, kwargs)
+        if self._by_token:
+            return self._losses_by_token(arguments)
         if not (self._attached and torch.is_grad_enabled() and "labels" in arguments):
             return dense(*args, **kwargs)
         self._intended = True
@@ -113,10 +154,50 @@ class TokenSeekHandle:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step(self, arguments: dict[str, Any]) -> Any:
         """Take a TokenSeek step, if the model and its arguments allow it."""
+        batch = self._batch_to_step(arguments)
+        if self._dense_at(kept_share(batch.counts, self.config)):
+            self.last = None
+            return self._anatomy.forward(**arguments)
+        output, self.last = training_step(self._anatomy, batch, self.config)
+        return output
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _losses_by_token(self, arguments: dict[str, Any]) -> CausalLMOutput:
+        """Give the loss of each token in place of that of the batch."""
+        if not torch.is_grad_enabled():
+            return CausalLMOutput(loss=forward_losses(self._anatomy, self._batch(arguments)))
+        if not self.model.training:
+            raise InputError(
+                "model.training (False) must be True for losses with gradients; call "
+                "model.train(), or token_losses under torch.no_grad()"
+            )
+        self._intended = True
+        try:
+            batch = self._batch_to_step(arguments)
+            losses, self.last = token_losses(self._anatomy, batch, self.config)
+        finally:
+            self._intended = False
+        return CausalLMOutput(loss=losses)
+
+    def _batch(self, arguments: dict[str, Any]) -> Batch:
+        """Sort the arguments, with those that the model takes from its config.
+
+        Raises:
+            InputError: They ask for what a pass over some rows cannot give.
+        """
         own = self.model.config
         flags = {name: getattr(own, name) for name in FLAGS if hasattr(own, name)}
         batch = Batch.of(flags | arguments)
         batch.require_known_sequences(own._attn_implementation)
+        return batch
+
+    def _batch_to_step(self, arguments: dict[str, Any]) -> Batch:
+        """Sort the arguments, if the model and they allow a step.
+
+        Raises:
+            InputError: They do not.
+        """
+        batch = self._batch(arguments)
         require_steppable(self.model, trainable_input=batch.trainable)
         if self.config.check and not self._checked:
             self_check(self._anatomy, batch)
@@ -128,11 +209,7 @@ class TokenSeekHandle:
                 "was cut off before it",
                 UserWarning,
             )
-        if self._dense_at(kept_share(batch.counts, self.config)):
-            self.last = None
-            return self._anatomy.forward(**arguments)
-        output, self.last = training_step(self._anatomy, batch, self.config)
-        return output
+        return batch
 
     def _dense_at(self, share: float) -> bool:
         """Whether a step that keeps so many of its tokens is taken densely."""

@@ -172,14 +172,14 @@ def count_rows(targets: Int[Tensor, "b s"], at_most: int) -> int:
     return int((targets != IGNORE_INDEX).sum())
 
 
-def head_loss(
+def head_losses(
     head: Head,
     final: Float[Tensor, "b s d"],
     weights: Float[Tensor, "b s"],
     found: RowLosses | None,
     tied: HeadGradient | None,
-) -> Float[Tensor, ""]:
-    """sum_j weights_j * CE_j, without the logits of more than a chunk of rows.
+) -> Float[Tensor, "b s"]:
+    """weights_j * CE_j of each row, without the logits of more than a chunk of rows.
 
     What the head's parameters get is computed in the backward pass, from logits that are made
     again: a gradient of the size of the vocabulary must not lie between forward and backward.
@@ -193,11 +193,11 @@ def head_loss(
     """
     found = head.row_losses(final) if found is None else found
     parameters = head.anatomy.head_parameters if tied is None else []
-    return apply(HeadLoss, final, weights, *found, head, tied, *parameters)
+    return apply(HeadLosses, final, weights, *found, head, tied, *parameters)
 
 
-class HeadLoss(torch.autograd.Function):
-    """A weighted sum of row losses whose gradients are known, or made again."""
+class HeadLosses(torch.autograd.Function):
+    """Weighted row losses whose gradients are known, or made again."""
 
     @staticmethod
     def forward(
@@ -210,8 +210,8 @@ class HeadLoss(torch.autograd.Function):
         head: Head,
         tied: HeadGradient | None,
         *parameters: Tensor,
-    ) -> Float[Tensor, ""]:
-        """Add the row losses up."""
+    ) -> Float[Tensor, "b s"]:
+        """Weigh the row losses."""
         ctx.save_for_backward(final, weights, log_total, adjoint, *parameters)
         ctx.head, ctx.tied = head, tied
         device = final.device.type
@@ -221,11 +221,11 @@ class HeadLoss(torch.autograd.Function):
             dtype=torch.get_autocast_dtype(device),
             enabled=torch.is_autocast_enabled(device),
         )
-        return (losses * weights).sum()
+        return losses * weights
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Float[Tensor, "b s"]) -> tuple[Tensor | None, ...]:
         """Scale the adjoint, and make the parameters' gradients."""
         final, weights, log_total, adjoint, *parameters = ctx.saved_tensors
         weights = weights * upstream

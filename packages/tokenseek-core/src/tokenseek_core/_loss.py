@@ -57,10 +57,8 @@ def total_items(
     return total.to(supervised).clamp(min=1).to(dtype)
 
 
-def weighted_cross_entropy(
-    logits: Float[Tensor, "b k v"], targets: Int[Tensor, "b k"], weights: Float[Tensor, "b k"]
-) -> Float[Tensor, ""]:
-    """sum_j weights_j * CE_j, in float32 or better."""
+def row_losses(logits: Float[Tensor, "b k v"], targets: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    """Cross-entropy of each row, in float32 or better; 0 where it has no target."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     losses = F.cross_entropy(
         logits.flatten(0, 1).to(dtype),
@@ -68,4 +66,4 @@ def weighted_cross_entropy(
         ignore_index=IGNORE_INDEX,
         reduction="none",
     )
-    return (losses * weights.flatten().to(dtype)).sum()
+    return losses.view(targets.shape)

@@ -16,13 +16,8 @@ from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy, apply
 from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._head import Head, count_rows, head_loss
-from tokenseek_core._loss import (
-    IGNORE_INDEX,
-    restart_weights,
-    total_items,
-    weighted_cross_entropy,
-)
+from tokenseek_core._head import Head, count_rows, head_losses
+from tokenseek_core._loss import IGNORE_INDEX, restart_weights, row_losses, total_items
 from tokenseek_core._record import Record, record_pass
 from tokenseek_core._replay import replay_pass
 from tokenseek_core._scores import perturbed, random_scores
@@ -82,27 +77,63 @@ def training_step(
     Returns:
         The loss, with the logits of the kept rows where there are any, and what was kept.
     """
-    inject = config.gradient == "inject"
     signals, record = record_signals(anatomy, batch, config)
     batch = batch.to(signals.valid.device)
+    selection, scores = keep(signals, batch, config)
+    if config.gradient == "inject":
+        output = inject_adjoint(anatomy, batch, config, record, selection, signals)
+    else:
+        dtype = signals.head.dtype
+        del signals  # the last block's graph goes before the replay builds its own
+        output = restart_loss(anatomy, batch, config, record, selection, dtype)
+    return output, report(batch, record, selection, scores)
+
+
+def token_losses(
+    anatomy: Anatomy, batch: Batch, config: TokenSeekConfig
+) -> tuple[Float[Tensor, "b s"], StepReport]:
+    """Run both passes; give the loss of each token that carries one, with its gradient.
+
+    What is made of them is the caller's: a row of the sum of all has the gradient that
+    :func:`training_step` has where all tokens that carry the loss are kept.
+    """
+    signals, record = record_signals(anatomy, batch, config)
+    batch = batch.to(signals.valid.device)
+    selection, scores = keep(signals, batch, config)
+    weights = torch.ones_like(selection.indices, dtype=signals.head.dtype)
+    del signals
+    losses, _ = restart_losses(anatomy, batch, config, record, selection, weights)
+    everywhere = losses.new_zeros(batch.labels.shape).scatter(1, selection.indices, losses)
+    return everywhere, report(batch, record, selection, scores)
+
+
+def forward_losses(anatomy: Anatomy, batch: Batch) -> Float[Tensor, "b s"]:
+    """The loss of each token that carries one, without a graph and in chunks of rows."""
+    final = record_pass(anatomy, batch).final
+    return Head(anatomy, batch.targets.to(final.device), batch.counts.total).losses(final)
+
+
+def keep(
+    signals: Signals, batch: Batch, config: TokenSeekConfig
+) -> tuple[Selection, Float[Tensor, "b s"]]:
+    """Score every token, and choose those to keep."""
     log_p = sampling_log_p(signals) if config.selector == "sampled" else None
     scores = (
         score(signals, batch, config)
         if log_p is None
         else perturbed(log_p, batch.valid, batch.counts.lengths)
     )
-    parts = strata(batch, config)
     if config.answer_ratio is None:
         least = config.min_supervised
         scores = supervised_first(scores, batch.supervised & batch.valid, least)
-    selection = select(scores, parts, log_p)
-    if inject:
-        output = inject_adjoint(anatomy, batch, config, record, selection, signals)
-    else:
-        dtype = signals.head.dtype
-        del signals  # the last block's graph goes before the replay builds its own
-        output = restart_loss(anatomy, batch, config, record, selection, dtype)
-    report = StepReport(
+    return select(scores, strata(batch, config), log_p), scores
+
+
+def report(
+    batch: Batch, record: Record, selection: Selection, scores: Float[Tensor, "b s"]
+) -> StepReport:
+    """What a step kept."""
+    return StepReport(
         indices=selection.indices,
         active=selection.active,
         scores=scores,
@@ -110,7 +141,6 @@ def training_step(
         supervised_share=supervised_share(batch, selection),
         kept_bytes=record.kept_bytes,
     )
-    return output, report
 
 
 def record_signals(
@@ -182,15 +212,37 @@ def restart_loss(
     dtype: torch.dtype,
 ) -> CausalLMOutput:
     """Replay the kept rows through all blocks, and start the loss anew from them."""
-    targets = selection.rows(batch.targets).masked_fill(~selection.active, IGNORE_INDEX)
     importance = selection.importance.to(dtype)
-    weights = restart_weights(targets, importance, batch.supervised.sum(1), batch.num_items)
+    weights = restart_weights(
+        kept_targets(batch, selection), importance, batch.supervised.sum(1), batch.num_items
+    )
+    losses, logits = restart_losses(anatomy, batch, config, record, selection, weights)
+    return CausalLMOutput(loss=losses.sum(), logits=logits)
+
+
+def restart_losses(
+    anatomy: Anatomy,
+    batch: Batch,
+    config: TokenSeekConfig,
+    record: Record,
+    selection: Selection,
+    weights: Float[Tensor, "b k"],
+) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k v"] | None]:
+    """Replay the kept rows, and give their losses by weight, with logits where they are asked for.
+
+    A row without a target has none, whatever its weight.
+    """
+    targets = kept_targets(batch, selection)
     replayed = replay_pass(anatomy, batch, record, selection, logits=config.logits)
     if replayed.logits is not None:
-        loss = weighted_cross_entropy(replayed.logits, targets, weights)
-        return CausalLMOutput(loss=loss, logits=replayed.logits)
+        return row_losses(replayed.logits, targets) * weights, replayed.logits
     head = Head(anatomy, targets, count_rows(targets, batch.counts.total))
-    return CausalLMOutput(loss=head_loss(head, replayed.hidden, weights, None, replayed.tied))
+    return head_losses(head, replayed.hidden, weights, None, replayed.tied), None
+
+
+def kept_targets(batch: Batch, selection: Selection) -> Int[Tensor, "b k"]:
+    """Targets of the kept rows; surplus rows have none."""
+    return selection.rows(batch.targets).masked_fill(~selection.active, IGNORE_INDEX)
 
 
 def inject_adjoint(
@@ -213,7 +265,7 @@ def inject_adjoint(
     adjoint = record.rows(selection).rows(signals.adjoint_of_rows)  # [b, p + k, d]
     adjoint = adjoint * weights[..., None].to(adjoint.dtype)
     replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
-    loss = head_loss(
+    losses = head_losses(
         signals.head,
         signals.final,
         batch.supervised / total,
@@ -221,7 +273,7 @@ def inject_adjoint(
         replayed.tied,
     )
     injected = apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device))
-    return CausalLMOutput(loss=loss + injected.to(loss))
+    return CausalLMOutput(loss=losses.sum() + injected.to(losses))
 
 
 class Inject(torch.autograd.Function):
