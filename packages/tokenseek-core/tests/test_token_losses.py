@@ -95,7 +95,9 @@ def test_a_config_that_leaves_losses_out_is_refused(
 ) -> None:
     with (
         apply_tokenseek(llama, config) as handle,
-        pytest.raises(InputError, match=r"must be 1 and restart, .* use TokenSeekConfig.answers\(\)"),
+        pytest.raises(
+            InputError, match=r"must be 1 and restart, .* use TokenSeekConfig.answers\(\)"
+        ),
     ):
         handle.token_losses(**turns())
 

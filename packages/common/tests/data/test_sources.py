@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,15 @@ from pyarrow import Table
 from pyarrow.parquet import write_table
 
 from tokenseek_common import InputError
-from tokenseek_common.data import Message, Record, _hub_rows, iter_records, load_records
+from tokenseek_common.data import (
+    Message,
+    Preference,
+    Record,
+    _hub_rows,
+    iter_records,
+    load_preferences,
+    load_records,
+)
 
 LAYOUTS = (
     "{messages}, {conversations}, {instruction, input, output}, {prompt, response}, "
@@ -408,3 +417,43 @@ def test_the_hub_without_datasets_says_what_to_install(monkeypatch: pytest.Monke
     assert str(error.value) == (
         'reading owner/name from the hub needs datasets: pip install "tokenseek-common[data]"'
     )
+
+
+def test_preferences_have_both_answers(tmp_path: Path) -> None:
+    def said(*turns: str) -> Record:
+        roles = ("user", "assistant", "user", "assistant")
+        last = len(turns) - 1
+        return Record(
+            tuple(
+                Message(role, turn, weight=int(place == last or role == "user"))
+                for place, (role, turn) in enumerate(zip(roles, turns, strict=False))
+            )
+        )
+
+    def turns(*contents: str) -> str:
+        roles = ("user", "assistant", "user", "assistant")
+        rows = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=False)]
+        return json.dumps(rows)
+
+    lines = [
+        '{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}',
+        f'{{"chosen": {turns("a", "b", "c", "d")}, "rejected": {turns("a", "b", "c", "e")}}}',
+    ]
+    path = written(tmp_path, "pairs.jsonl", "\n".join(lines).encode())
+    assert load_preferences(path) == [
+        Preference(said("2 + 2?", "4"), said("2 + 2?", "5")),
+        Preference(said("a", "b", "c", "d"), said("a", "b", "c", "e")),
+    ]
+    assert load_preferences(path, limit=1) == load_preferences(path)[:1]
+
+
+def test_a_row_without_a_rejected_answer_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "pairs.jsonl", b'{"prompt": "a", "chosen": "b"}\n')
+    with pytest.raises(InputError) as error:
+        load_preferences(path)
+    assert str(error.value) == (
+        f"{path}, line 1: fields (prompt, chosen) must fit {{prompt, chosen, rejected}} or "
+        "{chosen, rejected}; rename the fields"
+    )
+    with pytest.raises(InputError, match="must hold at least one preference; it is empty"):
+        load_preferences(written(tmp_path, "empty.jsonl", b"\n"))

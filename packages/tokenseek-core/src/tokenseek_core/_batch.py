@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
@@ -101,7 +101,8 @@ class Batch:
         attention_mask: As the model was given it.
         labels: As the model was given them, [b, s].
         targets: Target of each row; -100 has none, [b, s].
-        valid: Tokens that are not padding, [b, s].
+        valid: Tokens that are not padding, [b, s]; with a mask of four axes, those that some row
+            may attend to.
         counts: What the host must know of the values.
         num_items: Supervised tokens of the whole optimizer step, where the trainer knows them.
         options: Everything else, passed on unchanged.
@@ -141,8 +142,8 @@ class Batch:
                     f"of tensors it takes {', '.join(ROWWISE)}, attention_mask and labels"
                 )
         valid = torch.ones_like(labels, dtype=torch.bool)
-        if mask is not None and mask.ndim == 2:
-            valid = mask.bool()
+        if mask is not None:
+            valid = mask.bool() if mask.ndim == 2 else _seen(mask).expand_as(labels)
         targets = shift_labels(labels) if targets is None else targets
         counts = Counts.read(valid, targets != IGNORE_INDEX, rowwise.get("position_ids"))
         if not any(counts.lengths):
@@ -209,6 +210,12 @@ class Batch:
     def supervised(self) -> Bool[Tensor, "b s"]:
         """Rows that have a target."""
         return self.targets != IGNORE_INDEX
+
+
+def _seen(mask: Shaped[Tensor, "b h s s"]) -> Bool[Tensor, "b s"]:
+    """Tokens that some row may attend to: what no row may, not even its own, is padding."""
+    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return allowed.flatten(1, 2).any(1)
 
 
 def _without_refused(arguments: Mapping[str, Any]) -> dict[str, Any]:

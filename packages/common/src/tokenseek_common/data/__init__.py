@@ -19,10 +19,10 @@ from tokenseek_common.data._metrics import (
 from tokenseek_common.data._mixtures import mix_samples, mixture_rates
 from tokenseek_common.data._packing import PackingCollator, pack_batch, pack_lengths
 from tokenseek_common.data._prompts import Template, render_record
-from tokenseek_common.data._records import Message, Record
+from tokenseek_common.data._records import Message, Preference, Record
 from tokenseek_common.data._renderings import Rendering, Span
 from tokenseek_common.data._scores import score_predictions
-from tokenseek_common.data._sources import iter_records, load_records
+from tokenseek_common.data._sources import iter_records, load_preferences, load_records
 from tokenseek_common.data._splits import stratified_split, train_eval_split
 from tokenseek_common.data._streaming import ExampleStream
 from tokenseek_common.data._task_classes import (
@@ -61,6 +61,7 @@ __all__ = [
     "PackingCollator",
     "PaddingCollator",
     "PairTokenizer",
+    "Preference",
     "Record",
     "Rendering",
     "ResumableLoader",
@@ -85,6 +86,7 @@ __all__ = [
     "find_task",
     "iter_records",
     "labelled_text_task",
+    "load_preferences",
     "load_records",
     "load_task",
     "macro_f1",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from tokenseek_common._errors import InputError
-from tokenseek_common.data._records import Message, Record
+from tokenseek_common.data._records import Message, Preference, Record
 from tokenseek_common.data._values import kind_of, text_value
 
 Row: TypeAlias = Mapping[str, object]
@@ -47,6 +47,35 @@ def record_from_fields(fields: Mapping[str, object]) -> Record:
                 return read(fields, *names)
     found = ", ".join(map(str, fields)) or "none"
     raise InputError(f"fields ({found}) must fit {_TOLD}; rename the fields")
+
+
+def preference_from_fields(fields: Mapping[str, object]) -> Preference:
+    """Read both answers of a row.
+
+    Args:
+        fields: ``{prompt, chosen, rejected}``, each text or messages; or ``{chosen, rejected}``,
+            two conversations.
+
+    Raises:
+        InputError: Fields are missing, or a value is not text.
+
+    Example:
+        >>> row = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}
+        >>> preference_from_fields(row).rejected.messages[1].content
+        '5'
+    """
+    filled = {name for name, value in fields.items() if value is not None}
+    if not filled >= {"chosen", "rejected"}:
+        found = ", ".join(map(str, fields)) or "none"
+        raise InputError(
+            f"fields ({found}) must fit {{prompt, chosen, rejected}} or {{chosen, rejected}}; "
+            "rename the fields"
+        )
+    if "prompt" in filled:
+        return Preference(*(_exchange(fields, "prompt", name) for name in ("chosen", "rejected")))
+    return Preference(
+        _preference(fields, "chosen", "rejected"), _preference(fields, "rejected", "chosen")
+    )
 
 
 def _conversation(row: Row, name: str) -> Record:

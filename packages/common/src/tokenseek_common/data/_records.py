@@ -81,3 +81,16 @@ class Record:
         if self.text is not None:
             return bool(self.text.strip())
         return any(message.learnt for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two conversations with the same beginning, of which one is better.
+
+    Args:
+        chosen: The better one; learnt is what it goes on with after they part.
+        rejected: The other one.
+    """
+
+    chosen: Record
+    rejected: Record

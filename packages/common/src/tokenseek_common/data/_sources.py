@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from tokenseek_common._errors import InputError
 from tokenseek_common.data._hub_rows import hub_rows
 from tokenseek_common.data._json_rows import json_rows
-from tokenseek_common.data._layouts import record_from_fields
+from tokenseek_common.data._layouts import preference_from_fields, record_from_fields
 from tokenseek_common.data._line_rows import text_lines
-from tokenseek_common.data._records import Record
+from tokenseek_common.data._records import Preference, Record
 from tokenseek_common.data._rows import (
     Reader,
     as_object,
@@ -21,6 +22,8 @@ from tokenseek_common.data._rows import (
     is_path,
 )
 from tokenseek_common.data._table_rows import csv_rows, parquet_rows, tsv_rows
+
+T = TypeVar("T")
 
 _READERS: Mapping[str, Reader] = {
     ".jsonl": json_rows,
@@ -90,21 +93,56 @@ def iter_records(
     return _records(source, split=split, limit=limit, stream=True)
 
 
+def load_preferences(
+    source: str | Path, *, split: str | None = None, limit: int | None = None
+) -> list[Preference]:
+    """Read preferences, each a better and a worse answer, from a file or from the hub.
+
+    Args:
+        source: See `load_records`; a row has ``{prompt, chosen, rejected}`` or, as two
+            conversations, ``{chosen, rejected}``.
+        split: See `load_records`.
+        limit: See `load_records`.
+
+    Returns:
+        The preferences in the order of the source.
+
+    Raises:
+        InputError: As of `load_records`.
+
+    Example:
+        >>> preferences = load_preferences("preferences.jsonl")
+    """
+    stream = limit is not None
+    rows = _rows(source, split=split, limit=limit, stream=stream)
+    preferences = [_located(where, row, preference_from_fields) for where, row in rows]
+    if not preferences:
+        raise InputError(f"source ({source}) must hold at least one preference; it is empty")
+    return preferences
+
+
 def _records(
     source: str | Path, *, split: str | None, limit: int | None, stream: bool
 ) -> Iterator[Record]:
+    rows = _rows(source, split=split, limit=limit, stream=stream)
+    return (_located(where, row, record_from_fields) for where, row in rows)
+
+
+def _rows(
+    source: str | Path, *, split: str | None, limit: int | None, stream: bool
+) -> Iterator[tuple[str, object]]:
     check_limit(limit)
     if is_path(source):
         check_no_split(source, split)
         rows = file_rows(Path(source).expanduser(), _READERS)
     else:
         rows = hub_rows(str(source), split=split or "train", stream=stream, files="a data file")
-    return (_located_record(where, row) for where, row in islice(rows, limit))
+    return islice(rows, limit)
 
 
-def _located_record(where: str, row: object) -> Record:
+def _located(where: str, row: object, read: Callable[[Mapping[str, object]], T]) -> T:
     fields = as_object(where, row)
     try:
-        return record_from_fields(fields)
+        return read(fields)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
