@@ -23,9 +23,13 @@ from tokenseek_core._attention import PREFIX, register
 from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._left_out import MUCH, left_out_share
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
+
+LOOKED_AT = range(9, 13)
+"""Steps with which the gradient through tokens that are left out is compared with the whole."""
 
 
 class TokenSeekNotRunWarning(UserWarning):
@@ -54,6 +58,8 @@ class TokenSeekHandle:
         self._checked = False
         self._intended = False
         self._by_token = False
+        self._steps = 0
+        self._left_out: list[float] = []
         self._told: set[str] = set()
         self._attached = True
         self._shared_config = model.config
@@ -159,7 +165,26 @@ class TokenSeekHandle:
             self.last = None
             return self._anatomy.forward(**arguments)
         output, self.last = training_step(self._anatomy, batch, self.config)
+        if self.config.check and self.config.answer_ratio is not None:
+            self._look(batch, self.last)
         return output
+
+    def _look(self, batch: Batch, report: StepReport) -> None:
+        """After the first steps, look at what goes through the tokens that are left out."""
+        self._steps += 1
+        if self._steps not in LOOKED_AT:
+            return
+        keep = torch.zeros_like(batch.valid[:1])
+        keep.scatter_(1, report.indices[:1].to(keep.device), report.active[:1].to(keep.device))
+        self._left_out.append(left_out_share(self._anatomy, batch.first(), keep))
+        share = sum(self._left_out) / len(self._left_out)
+        if self._steps == LOOKED_AT[-1] and share > MUCH:
+            self._tell(
+                f"{share:.0%} of the gradient would go through prompt tokens that are left out: "
+                "what the answers must read off the prompt may be learnt late; should the loss "
+                f"stay behind, take a larger ratio than {self.config.ratio:g}",
+                UserWarning,
+            )
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _losses_by_token(self, arguments: dict[str, Any]) -> CausalLMOutput:

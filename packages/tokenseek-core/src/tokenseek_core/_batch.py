@@ -175,6 +175,24 @@ class Batch:
         positions = slots if made is None or made.ndim > 2 else made.to(slots.device)
         return {**self.rowwise, "position_ids": positions.expand_as(self.labels)}
 
+    def first(self) -> Batch:
+        """The first instance alone."""
+        counts = self.counts
+        return replace(
+            self,
+            rowwise={name: rows[:1] for name, rows in self.rowwise.items()},
+            attention_mask=None if self.attention_mask is None else self.attention_mask[:1],
+            labels=self.labels[:1],
+            targets=self.targets[:1],
+            valid=self.valid[:1],
+            counts=replace(
+                counts,
+                lengths=counts.lengths[:1],
+                supervised=counts.supervised[:1],
+                answers=counts.answers[:1],
+            ),
+        )
+
     def to(self, device: torch.device) -> Batch:
         """The same batch elsewhere: a model on several devices ends on another than it begins."""
         if self.labels.device == device:

@@ -229,7 +229,7 @@ def record_pass(
             tokenseek=record,
             row_pass=record.adapters,
         )
-    if not record.layers:
+    if not record.layers and not record.exact:
         raise InputError(
             f"model ({type(anatomy.model).__name__}) must call transformers' attention interface "
             "with its keyword arguments; models that do not cannot be replayed"
