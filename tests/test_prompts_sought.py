@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -54,12 +54,13 @@ def assert_exact(
     positions: bool = True,
     prepare: Callable[[Any], None] = lambda model: None,
     trained: str = "mept_",
+    seek: Mapping[str, Any] = {},
     **settings: Any,
 ) -> None:
     """Hold loss and gradients of a step to the reference.
 
     `checkpointing` is reentrant or not; `prepare` changes the base model, of which weights with
-    `trained` in their names are trained beside the prompts.
+    `trained` in their names are trained beside the prompts; `seek` are TokenSeek's other settings.
     """
     base, plain = tiny_model(family), tiny_model(family)
     prepare(base)
@@ -75,7 +76,7 @@ def assert_exact(
     if checkpointing is not None:
         checkpointed(model.get_base_model(), use_reentrant=checkpointing)
         model.enable_input_require_grads()
-    config: Any = {"ratio": 0.4, "selector": selector, "gradient": gradient}
+    config: Any = {"ratio": 0.4, "selector": selector, "gradient": gradient, **seek}
     with apply_tokenseek(model, TokenSeekConfig(**config)) as handle:
         loss = model(**batch, routing_mask=scope).loss
         loss.backward()
@@ -145,6 +146,12 @@ def test_so_it_is_for_other_prompts(settings: dict[str, Any], gradient: str) -> 
 def test_so_it_is_for_whichever_tokens_are_kept(selector: str) -> None:
     gradient = "inject" if selector == "sampled" else "restart"
     assert_exact(gradient=gradient, selector=selector)
+
+
+@gradients
+def test_so_it_is_where_all_that_carries_the_loss_is_kept(gradient: str) -> None:
+    seek = {"answer_ratio": 1.0, "ratio": 0.2, "logits": False, "dense_above": None}
+    assert_exact(gradient=gradient, selector="random", seek=seek)
 
 
 def add_lora(model: Any) -> None:
