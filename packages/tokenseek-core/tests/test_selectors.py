@@ -119,6 +119,13 @@ def test_loss_selector_keeps_the_rows_of_the_highest_loss() -> None:
     assert torch.equal(handle.last.indices, losses.topk(2).indices.sort(dim=1).values)
 
 
+def test_a_report_has_the_scores_as_they_were_whatever_had_to_be_kept() -> None:
+    with apply_tokenseek(tiny_model("llama"), always(0.1, selector="random")) as handle:
+        handle.model(**tiny_batch())
+        assert handle.last is not None
+        assert bool(handle.last.scores.isfinite().all())
+
+
 def test_sampled_weights_make_sums_unbiased_and_have_the_chances_of_the_draw() -> None:
     torch.manual_seed(0)
     n, draws = 12, 40_000

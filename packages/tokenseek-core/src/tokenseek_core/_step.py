@@ -123,10 +123,11 @@ def keep(
         if log_p is None
         else perturbed(log_p, batch.valid, batch.counts.lengths)
     )
+    ranked = scores
     if config.answer_ratio is None:
         least = config.min_supervised
-        scores = supervised_first(scores, batch.supervised & batch.valid, least)
-    return select(scores, strata(batch, config), log_p), scores
+        ranked = supervised_first(scores, batch.supervised & batch.valid, least)
+    return select(ranked, strata(batch, config), log_p), scores
 
 
 def report(
