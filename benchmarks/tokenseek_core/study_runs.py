@@ -1,41 +1,116 @@
-"""One run of the study: train, and look at the held-out loss at given steps."""
+"""One run of a study: train, and look at the held-out loss at given steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from study_tasks import Batch, Task
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.inspect import Method, using
 
 WARM_UP = 5
+"""Steps before a constant rate."""
+
+DECAY_WARM_UP = 0.05
+"""Share of the steps before a rate that decays."""
+
 CLIP = 1.0
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a training came to.
+
+    Args:
+        losses: Held-out loss at each of the steps that were asked for.
+        cpu_seconds: Processor time of its steps, without the looks at the held-out loss.
+    """
+
+    losses: dict[int, float]
+    cpu_seconds: float
+
+
 def train(
-    task: Task, method: Method, *, rate: float, seed: int, stops: Collection[int], dev: bool = False
-) -> dict[int, float]:
-    """Train until the last of `stops`, and give the held-out loss at each of them."""
+    task: Task,
+    method: Method,
+    *,
+    rate: float,
+    seed: int,
+    stops: Collection[int],
+    dev: bool = False,
+    decay: bool = False,
+) -> Run:
+    """Train until the last of `stops`; the rate stays, or decays to nothing at that step."""
+    torch.manual_seed(seed)  # of adapters
     model = task.model().train()
+    held_out = task.dev if dev else task.test
+    losses, spent = {}, 0.0
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # random selection
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
-    losses = {}
+    optimizer = optimizer_of(model, rate)
+    steps = max(stops)
     with using(model, method, check=False):
-        for step in range(1, max(stops) + 1):
+        for step in range(1, steps + 1):
+            batch, begin = task.batch(generator), time.process_time()
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, step / WARM_UP)
-            model(**task.batch(generator), use_cache=False).loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-            optimizer.step()
-            optimizer.zero_grad()
+                group["lr"] = rate * (factor(step - 1, steps) if decay else min(1, step / WARM_UP))
+            take_step(model, batch, optimizer)
+            spent += time.process_time() - begin
             if step in stops:
-                losses[step] = held_out_loss(model, task.dev if dev else task.test)
-    return losses
+                losses[step] = held_out_loss(model, held_out)
+    return Run(losses, spent)
+
+
+def optimizer_of(model: Any, rate: float) -> torch.optim.Optimizer:
+    """AdamW over what is trained."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, fused=True)
+
+
+def model_loss(model: Any, batch: Batch) -> Tensor:
+    """The loss as the model computes it."""
+    loss: Tensor = model(**batch, use_cache=False).loss
+    return loss
+
+
+def supervised_head_loss(model: Any, batch: Batch) -> Tensor:
+    """The same, with head and loss on the rows that have a target alone."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    targets = batch["labels"][:, 1:]
+    given = {name: value for name, value in batch.items() if name != "labels"}
+    hidden = base.model(**given, use_cache=False).last_hidden_state[:, :-1]
+    rows = targets != -100
+    return F.cross_entropy(base.lm_head(hidden[rows]), targets[rows])
+
+
+def take_step(
+    model: Any,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[[Any, Batch], Tensor] = model_loss,
+) -> None:
+    """One optimizer step."""
+    loss_of(model, batch).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def factor(step: int, steps: int) -> float:
+    """Of the learning rate: a short warm-up, then a cosine down to nothing."""
+    warm = max(1, round(DECAY_WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.no_grad()
@@ -51,9 +126,7 @@ def held_out_loss(model: PreTrainedModel, batches: list[Batch]) -> float:
     return total / count
 
 
-def gradient(
-    model: PreTrainedModel, batch: Batch, config: TokenSeekConfig | None
-) -> list[torch.Tensor]:
+def gradient(model: PreTrainedModel, batch: Batch, config: TokenSeekConfig | None) -> list[Tensor]:
     """The gradient of one step, a vector for each parameter."""
     with using(model, Method("one step", config), check=False):
         model(**batch, use_cache=False).loss.backward()
@@ -65,7 +138,7 @@ def gradient(
     return found
 
 
-def cosine(ours: list[torch.Tensor], dense: list[torch.Tensor], chosen: list[int]) -> float:
+def cosine(ours: list[Tensor], dense: list[Tensor], chosen: list[int]) -> float:
     """Cosine of two gradients over the chosen parameters."""
     product = sum(float(ours[i] @ dense[i]) for i in chosen)
     ours_norm, dense_norm = (
