@@ -2,7 +2,7 @@
 
 import collections
 
-from tokenseek_common.memory._kinds import LASTING_KINDS, Kind
+from tokenseek_common.memory._kinds import KINDS, LASTING_KINDS, Kind
 from tokenseek_common.memory._peak import Held, Peak
 from tokenseek_common.memory._timeline import TimelineRecorder
 
@@ -23,6 +23,7 @@ class Books:
         # on a defaultdict `+=` calls no Python function: garbage that is collected in between
         # enters `change` again, and its change must not be lost
         self._held: Held = collections.defaultdict(int)
+        self._kinds: dict[str, int] = dict.fromkeys(KINDS, 0)  # the same sums, over all modules
         self.total = 0
         self.working = 0
         self.peak = Peak(0, {})
@@ -56,8 +57,8 @@ class Books:
         self._record()
 
     def kinds(self) -> dict[str, int]:
-        """Sums what is held now by kind."""
-        return Peak(self.total, self._held.copy()).kinds()
+        """Gives what is held now of each kind."""
+        return self._kinds.copy()
 
     def open(self) -> None:
         """Starts the block: what is held now is the peak so far, and not more."""
@@ -67,6 +68,7 @@ class Books:
 
     def _add(self, owner: str, kind: Kind, size: int) -> None:
         self._held[owner, kind] += size
+        self._kinds[kind] += size
         self.total += size
         if kind not in LASTING_KINDS:
             self.working += size
