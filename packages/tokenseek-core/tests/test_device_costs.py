@@ -31,7 +31,7 @@ def roomy_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fake tensors on a device with room for the largest chunks, all of which are walked."""
     with monkeypatch.context() as patch, FakeTensorMode():
         patch.setattr("tokenseek_core._chunks.LEAST", 2**30)
-        for module in ("_head", "_projection", "_context"):
+        for module in ("_head", "_projection", "_context", "_row_attention"):
             patch.setattr(f"tokenseek_core.{module}.walked", lambda size, chunk, tensor: size)
         # transformers takes fake tensors for those of a compiler, and makes a mask of all pairs.
         with replaced(masking_utils, "find_packed_sequence_indices", lambda position_ids: None):

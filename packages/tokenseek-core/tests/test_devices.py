@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -76,14 +76,14 @@ class Placed(AlignDevicesHook):  # type: ignore[misc]  # accelerate has no types
 
 
 @contextmanager
-def two_devices() -> Iterator[PreTrainedModel]:
+def two_devices(places: Mapping[str, str] = PLACES) -> Iterator[PreTrainedModel]:
     """A tiny Llama without values, on devices that refuse tensors of one another."""
     with (
         FakeTensorMode(),
         replaced(masking_utils, "find_packed_sequence_indices", lambda position_ids: None),
     ):
         model = AutoModelForCausalLM.from_config(tiny_config("llama")).train()
-        for name, device in PLACES.items():
+        for name, device in places.items():
             for module in model.get_submodule(name).modules():
                 for tensors in (module._parameters, module._buffers):
                     for key, tensor in tensors.items():

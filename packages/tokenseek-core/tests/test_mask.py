@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-from exact import assert_exact, exact_model
-from families import tiny_batch
-from taken import always
 from tokenseek_core._mask import mask_rows
 
 
@@ -36,22 +31,3 @@ def test_rows_of_a_mask_begin_at_aligned_places_whatever_its_form(form: str, len
     for repeated in rows[:, 0].unbind(1):
         assert torch.equal(repeated == 0, expected)
         assert torch.equal(repeated == torch.finfo(torch.float32).min, ~expected)
-
-
-@pytest.mark.parametrize("family", ["llama", "mistral", "gpt2"])
-@pytest.mark.parametrize("padding", ["none", "left"])
-def test_a_mask_that_is_not_repeated_for_the_heads_of_a_group_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, family: str, padding: str
-) -> None:
-    monkeypatch.setattr("tokenseek_core._replay.MASK_BYTES", 1)
-    calls: list[tuple[int, ...]] = []
-    attend = torch.nn.functional.scaled_dot_product_attention
-
-    def spy(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if kwargs.get("attn_mask") is not None:
-            calls.append(tuple(kwargs["attn_mask"].shape))
-        return attend(query, *args, **kwargs)
-
-    monkeypatch.setattr("tokenseek_core._replay.F.scaled_dot_product_attention", spy)
-    assert_exact(exact_model(monkeypatch, family), tiny_batch(padding), always(0.3, check=False))
-    assert (3, 1, 6, 20) in calls

@@ -225,7 +225,7 @@ class TokenSeekHandle:
         batch = self._batch(arguments)
         require_steppable(self.model, trainable_input=batch.trainable)
         if self.config.check and not self._checked:
-            self_check(self._anatomy, batch)
+            self_check(self._anatomy, batch, offload=self.config.kv_offload)
             self._checked = True
         if not batch.counts.total and batch.num_items is None:
             self._tell(

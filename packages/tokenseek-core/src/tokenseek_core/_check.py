@@ -37,9 +37,19 @@ GRADIENT = 5e-2
 forward switches to half precision, as accelerate's does, has them less precise than their type."""
 
 
+ROWS = 512
+"""Rows of an instance that are compared at most: more show nothing else, and would be the largest
+tensors of a long sequence's first step."""
+
+
 @torch.no_grad()
-def self_check(anatomy: Anatomy, batch: Batch) -> float:
+def self_check(anatomy: Anatomy, batch: Batch, *, offload: bool = False) -> float:
     """Compare final states and one gradient, without dropout.
+
+    Args:
+        anatomy: The model's parts.
+        batch: The step's batch.
+        offload: Whether the host keeps the keys and values.
 
     Returns:
         The larger deviation, as a share of the largest number that is compared.
@@ -49,7 +59,7 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
     """
     name = type(anatomy.model).__name__
     with evaluating(anatomy.model):
-        states, gradients = compared(anatomy, batch)
+        states, gradients = compared(anatomy, batch, offload=offload)
     of_states = deviation(*states)
     if not of_states <= tolerance(states[1]):
         raise InputError(
@@ -66,7 +76,9 @@ def self_check(anatomy: Anatomy, batch: Batch) -> float:
     return max(of_states, of_gradients)
 
 
-def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, ...], ...]:
+def compared(
+    anatomy: Anatomy, batch: Batch, *, offload: bool = False
+) -> tuple[tuple[Tensor, ...], ...]:
     """Every other token of the first half, replayed and in the full pass.
 
     Tokens with gaps between them show convolutions; early ones alone show lengths that matter.
@@ -78,12 +90,13 @@ def compared(anatomy: Anatomy, batch: Batch) -> tuple[tuple[Tensor, ...], ...]:
     Raises:
         InputError: The mask that the block gave its attention has a gradient of its own.
     """
-    recorded = record_pass(anatomy, batch, graph_blocks=1)
+    recorded = record_pass(anatomy, batch, graph_blocks=1, offload=offload)
     batch = batch.to(recorded.final.device)
     rank = batch.valid.cumsum(1) - 1
     half = batch.valid.sum(1, keepdim=True) / 2
     scores = ((rank % 2 == 0) & (rank < half)).float()
-    selection = select(scores, [Stratum(batch.valid, batch.counts.lengths, ratio=0.25)])
+    lengths = batch.counts.lengths
+    selection = select(scores, [Stratum(batch.valid, lengths, min(0.25, ROWS / max(lengths)))])
     masks = [layer.mask for layer in recorded.record.layers.values()]
     if any(mask is not None and mask.requires_grad for mask in masks):
         raise InputError(

@@ -46,6 +46,9 @@ class TokenSeekConfig:
             large, since two passes cost more than they save; None never does.
         logits: Whether a step returns the logits of the kept tokens. Without them the loss is
             computed in chunks of rows, so that they never exist whole; "inject" never has them.
+        kv_offload: Whether the recorded keys and values lie in pinned host memory until the layer
+            that attends to them runs, and runs again in the backward pass. The gradient is the
+            same; on a CPU nothing is saved.
         check: Before the first step, replay a few rows and compare them with the full pass.
 
     Raises:
@@ -67,6 +70,7 @@ class TokenSeekConfig:
     min_supervised: int = 1
     dense_above: float | None = 0.6
     logits: bool = True
+    kv_offload: bool = False
     check: bool = True
 
     def __post_init__(self) -> None:

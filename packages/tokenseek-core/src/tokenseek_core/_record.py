@@ -32,8 +32,10 @@ from tokenseek_core._attention import (
 )
 from tokenseek_core._batch import Batch
 from tokenseek_core._context import attention_received
+from tokenseek_core._host import to_host
 from tokenseek_core._padding import known_padding
 from tokenseek_core._selection import Selection
+from tokenseek_core._tiles import in_tiles, tiled
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Record:
         exact: Modules of the blocks that are not replayed, so that nothing is kept of them.
         scored: Modules of the last block, whose column sums are the context score; empty where no
             selector asks for it.
+        offload: Whether keys and values lie in the host's memory.
         adapters: What an adapter in front of the model did.
     """
 
     valid: Bool[Tensor, "b s"]
     exact: frozenset[nn.Module] = frozenset()
     scored: frozenset[nn.Module] = frozenset()
+    offload: bool = False
     layers: dict[nn.Module, RecordedLayer] = field(default_factory=dict)
     context: Float[Tensor, "b s"] | None = None
     positions: Int[Tensor, "..."] | None = None
@@ -101,9 +105,10 @@ class Record:
                 f"model ({type(module).__name__}) must call each attention module once in a "
                 "forward; models that share modules between layers cannot be replayed"
             )
+        keep = to_host if self.offload else own
         layer = RecordedLayer(
-            key=own(key),
-            value=own(value),
+            key=keep(key),
+            value=keep(value),
             mask=attention_mask,
             causal=is_causal(module, kwargs.get("is_causal")),
             window=kwargs.get("sliding_window"),
@@ -114,7 +119,7 @@ class Record:
             front = self.adapters.prepended
             received = attention_received(
                 query.detach(),
-                layer.key,
+                key.detach(),
                 F.pad(self.valid.to(query.device), (front, 0)),
                 mask=layer.mask,
                 causal=layer.causal,
@@ -163,6 +168,7 @@ def record_pass(
     graph_blocks: int = 0,
     with_context: bool = False,
     exact: bool = False,
+    offload: bool = False,
 ) -> Recorded:
     """Run all rows without gradient and keep what pass two attends to.
 
@@ -174,6 +180,7 @@ def record_pass(
         with_context: Whether a selector will ask for the attention in the last block.
         exact: Whether those blocks stay out of pass two: then their keys and values are not kept,
             and their graph, which lives until the backward pass, holds their inputs alone.
+        offload: Whether the host keeps the keys and values.
 
     Returns:
         The record, and the hidden states that scores are computed from.
@@ -186,6 +193,7 @@ def record_pass(
         batch.valid,
         exact=frozenset(m for block in top if exact for m in block.modules()),
         scored=frozenset(anatomy.blocks[-1].modules()) if with_context else frozenset(),
+        offload=offload,
     )
     checkpointed = anatomy.checkpointed
     block_inputs: list[Tensor] = []
@@ -210,12 +218,15 @@ def record_pass(
         stack.enter_context(torch.no_grad())
         for module in checkpointed:  # nothing to save, and the graph must not be re-entered
             stack.enter_context(replaced(module, "gradient_checkpointing", False))
+        for block in list(anatomy.blocks)[: len(anatomy.blocks) - graph_blocks]:
+            stack.enter_context(tiled(wrapped_block(block), own_forward))
         if top:
             stack.callback(top[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
         for block in top:
             inner = wrapped_block(block)
             # A graph for scores alone needs nothing that only weights' gradients are made of.
-            forward = inner.forward if exact else frozen(inner)
+            forward_of = own_forward if exact else frozen
+            forward = in_tiles(inner, forward_of(inner), forward_of)
             if exact or checkpointed:  # who checkpoints wants to hold no block's activations
                 forward = recomputed(inner, forward)
             stack.enter_context(replaced(inner, "forward", forward))
@@ -237,13 +248,18 @@ def record_pass(
     return Recorded(record, finals[0], block_inputs[0] if top else None)
 
 
-def frozen(block: nn.Module) -> Callable[..., Any]:
-    """The forward of `block` with parameters that ask for no gradient."""
-    forward = block.forward
+def own_forward(module: nn.Module) -> Callable[..., Any]:
+    """The forward of `module`."""
+    return module.forward
+
+
+def frozen(module: nn.Module) -> Callable[..., Any]:
+    """The forward of `module` with parameters that ask for no gradient."""
+    forward = module.forward
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with trainability_restored(block):
-            block.requires_grad_(False)
+        with trainability_restored(module):
+            module.requires_grad_(False)
             return forward(*args, **kwargs)
 
     return run

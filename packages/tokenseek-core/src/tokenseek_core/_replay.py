@@ -7,28 +7,26 @@ Shapes: `b` batch, `k` kept rows, `s` sequence, both with the rows that an adapt
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common.rows import RowSelection
 from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
-from tokenseek_core._attention import BEYOND_SDPA, Attended, delegate, given
+from tokenseek_core._attention import Attended
 from tokenseek_core._batch import Batch
-from tokenseek_core._mask import mask_rows
-from tokenseek_core._record import Record, RecordedLayer
+from tokenseek_core._record import Record
 from tokenseek_core._rotary import still_frequencies
+from tokenseek_core._row_attention import RowAttention
 from tokenseek_core._selection import Selection
 from tokenseek_core._tied import HeadGradient, tied_gradient
-
-MASK_BYTES = 64 * 2**20
-"""Size of a mask from which on it is not repeated for the heads of a group."""
 
 
 @dataclass
@@ -43,7 +41,7 @@ class Replay:
     record: Record
     rows: RowSelection
     ragged: bool
-    masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    attention: RowAttention
 
     def attend(
         self,
@@ -63,38 +61,22 @@ class Replay:
         if layer is None:  # in an exact block: nobody reads what comes after its input
             b, n_h, k, _ = query.shape
             return value.new_zeros((b, k, n_h, value.shape[-1])), None
-        key = self._merge(layer.key, key)  # [b, n_kv, s, d]
-        value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
-        if backend == "eager" or given(BEYOND_SDPA, kwargs):
-            # The model's own function: it may cap logits or add sinks, and repeats heads itself.
-            rows = self._mask(layer, query, groups=1, repeats=1).flatten(1, 2)
-            return delegate("eager", module)(
-                module, query, key, value, rows, dropout=dropout, scaling=scaling, **kwargs
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            key = self._merge(layer.key, key)  # [b, n_kv, s, d]
+            value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
+            return self.attention.attend(
+                *(backend, module, layer, query, key, value),
+                dropout=dropout,
+                scaling=scaling,
+                **kwargs,
             )
-        # Folding the query heads of a group into rows spares a copy of K and V for every head. The
-        # mask is repeated for them; where that were large, it takes a call for each few heads.
-        b, n_h, k, d = query.shape
-        n_kv, s = key.shape[1:3]
-        g = n_h // n_kv
-        folded = max(1, min(g, MASK_BYTES // (b * k * s * query.dtype.itemsize)))
-        mask = self._mask(layer, query, groups=g, repeats=folded)  # [b, 1, folded, k, s]
-        outputs = []
-        for first in range(0, g, folded):
-            heads = query.reshape(b, n_kv, g, k, d)[:, :, first : first + folded]
-            own = 0 if mask.shape[1] == 1 else first
-            rows = mask[:, :, own : own + heads.shape[2]].flatten(2, 3)
-            outputs.append(
-                F.scaled_dot_product_attention(
-                    heads.flatten(2, 3),
-                    key,
-                    value,
-                    attn_mask=rows,
-                    dropout_p=dropout,
-                    scale=scaling,
-                )
+
+        if self.record.offload:  # in the backward pass too, one layer's are there at a time
+            attend = functools.partial(
+                checkpoint, attend, use_reentrant=False, preserve_rng_state=dropout > 0
             )
-        output = torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0]
-        return output.reshape(b, n_h, k, -1).transpose(1, 2).contiguous(), None
+        return attend(query, key, value), None
 
     def _merge(
         self, recorded: Float[Tensor, "b n_kv s d"], rows: Float[Tensor, "b n_kv k d"]
@@ -102,45 +84,15 @@ class Replay:
         """Put the live rows among the recorded ones; surplus rows of a ragged batch stay constant.
 
         In place: the record is not needed without its live rows, a recomputation writes the same
-        rows again, and a copy of every key and value would cost as much as the record.
+        rows again, and a copy of every key and value would cost as much as the record. From the
+        host a copy comes anyway.
         """
+        recorded = recorded.detach().to(rows.device, copy=self.record.offload, non_blocking=True)
         index = self.rows.slots.to(rows.device)[:, None, :, None].expand_as(rows)
         if self.ragged:
             active = self.rows.active.to(rows.device)[:, None, :, None]
             rows = torch.where(active, rows, recorded.gather(2, index))
-        return recorded.detach().scatter_(2, index, rows)
-
-    def _mask(
-        self, layer: RecordedLayer, query: Float[Tensor, "b n_h k d"], *, groups: int, repeats: int
-    ) -> Float[Tensor, "b h r k s"]:
-        """One additive mask for all layers that were given the same one, in the queries' dtype.
-
-        A boolean mask would be converted inside the kernel and saved once per layer.
-
-        Args:
-            layer: What the attention module saw in pass one.
-            query: Its queries now.
-            groups: Query heads of a key's group, g.
-            repeats: How often a mask of all heads stands there, for as many heads of a group; a
-                mask of each head has all g.
-        """
-        identity = None if layer.mask is None else id(layer.mask)
-        name = (identity, query.device, layer.causal, layer.window, groups, repeats)
-        if name not in self.masks:
-            heads = 1 if layer.mask is None or layer.mask.ndim != 4 else layer.mask.shape[1]
-            rows = mask_rows(
-                layer.mask,
-                self.rows.slots.to(query.device),
-                layer.key.shape[2],
-                causal=layer.causal,
-                window=layer.window,
-                dtype=query.dtype,
-                repeats=repeats if heads == 1 else 1,
-            )  # [b, h, r, k, s]
-            if heads > 1:
-                rows = rows[:, :, 0].unflatten(1, (-1, groups))  # [b, n_kv, g, k, s]
-            self.masks[name] = rows
-        return self.masks[name]
+        return recorded.scatter_(2, index, rows)
 
 
 @dataclass(frozen=True)
@@ -214,7 +166,7 @@ def replay_pass(
             **batch.options,
             attention_mask=passed_on,
             use_cache=False,
-            tokenseek=Replay(record, rows, selection.ragged),
+            tokenseek=Replay(record, rows, selection.ragged, RowAttention(rows)),
             row_pass=rows,
         )
     return Replayed(hidden[0], output.logits if logits else None, tied)

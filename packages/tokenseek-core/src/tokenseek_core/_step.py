@@ -36,7 +36,7 @@ class StepReport:
         scores: Importance of every token, [b, s].
         importance: Weight of each kept row where they were sampled, else 1, [b, k].
         supervised_share: Share of the kept rows that have a target.
-        kept_bytes: Bytes of the recorded keys and values.
+        kept_bytes: Bytes of the recorded keys and values, wherever they lie.
     """
 
     indices: Int[Tensor, "b k"]
@@ -72,7 +72,12 @@ def training_step(
         + 4 H                            logits and their gradient by the rows; logits again, since
                                          the table's gradient must not lie meanwhile, and that one
 
-    The host waits for the device once, for the numbers in :class:`Counts`.
+    Where the kept rows attend in chunks, each chunk attends once more in the backward pass, but to
+    the keys up to its last row alone: 4.5 A times the share of the keys that are left. So does what
+    feeds forward in tiles in an exact block.
+
+    The host waits for the device once, for the numbers in :class:`Counts`; once more where rows
+    attend in chunks, for their places.
 
     Returns:
         The loss, with the logits of the kept rows where there are any, and what was kept.
@@ -165,6 +170,7 @@ def record_signals(
         graph_blocks=config.exact_blocks if inject else int(named not in NO_GRADIENT),
         with_context=named not in NO_CONTEXT,
         exact=inject,
+        offload=config.kv_offload,
     )
     record = recorded.record
     batch = batch.to(recorded.final.device)
