@@ -400,16 +400,16 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
 
 @pytest.mark.distributed
 def test_cells_that_hang_or_break_cost_themselves_alone(worker: Worker) -> None:
-    def ask(name: str, limit: float = 30.0, **arguments: Any) -> tuple[str, str]:
-        end = time.monotonic() + 60
+    def ask(name: str, limit: float = 600.0, **arguments: Any) -> tuple[str, str]:
+        end = time.monotonic() + 600
         answer = worker.ask(f"misbehaving:{name}", arguments, limit=limit, end=end)
         return answer.kind, answer.reason or str(answer.figures)
 
     assert ask("fine", value=3) == ("measured", "{'value': 3}")
     assert ask("lack") == ("absent", "no_such_library is not installed")
-    kind, reason = ask("linger", limit=0.5)
+    kind, reason = ask("linger", limit=3.0)  # in which it begins, also on a busy machine
     assert kind == "failed"
-    assert reason.startswith("no end within 0.5 s, in misbehaving.py:8 linger < worker.py:")
+    assert reason.startswith("no end within 3 s, in misbehaving.py:8 linger < worker.py:")
     assert ask("stumble") == ("failed", "ValueError: no file.txt here")
     assert ask("leave") == ("failed", "ended with code 3")
     assert ask("fine", value=4) == ("measured", "{'value': 4}")

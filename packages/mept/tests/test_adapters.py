@@ -227,7 +227,7 @@ def test_threads_do_not_see_each_others_passes() -> None:
     model = tuned(tiny_model("llama"))
     batches = [tiny_batch("llama", seed=seed) for seed in (1, 2)]
     expected = [model(**batch).logits for batch in batches]
-    meet = threading.Barrier(2, timeout=20)
+    meet = threading.Barrier(2, timeout=600)  # far longer than it takes on a busy machine
     layer = model.get_submodule("base_model.model.model.layers.1.base_layer")
 
     def wait(*_: Any) -> None:

@@ -257,7 +257,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=600) == 1
 
 
 def test_a_mistake_is_told_where_only_ascii_can_be_printed(tmp_path: Path) -> None:

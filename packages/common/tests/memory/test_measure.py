@@ -71,7 +71,7 @@ def test_without_the_mark_the_resident_set_is_sampled(
     monkeypatch.setattr(_resident, "_CLEAR_REFS", tmp_path / "absent" / "clear_refs")
     with measure("cpu") as reading:
         held = fill(64)
-        time.sleep(0.1)
+        time.sleep(1)  # a busy machine lets the thread sample late
         del held
     assert reading.report.source == "resident set, sampled every 2 ms"
     assert abs(reading.report.added - 64 * MIB) < SLACK
