@@ -12,6 +12,7 @@ from tokenseek_core.estimate import Adapters, plans
 KINDS = ("parameters", "gradients", "optimizer", "activations", "temporaries", "buffers", "other")
 PLANS = plans(TokenSeekConfig(), Adapters(rank=4, float32=False))
 OTHERWISE = plans(TokenSeekConfig(selector="random", logits=False), Adapters(rank=4, float32=True))
+BEHIND_PROMPTS = plans(TokenSeekConfig.answers(), Adapters(rank=4, float32=False), supervised=0.125)
 
 
 def small_llama(**changed: Any) -> LlamaConfig:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from transformers import T5Config
 
 from planned import KINDS, PLANS, small_llama
+from tokenseek_core import TokenSeekConfig
 from tokenseek_core.cli import main
 from tokenseek_core.estimate import _estimate
-from tokenseek_core.estimate._plans import ids
+from tokenseek_core.estimate._plans import Plan, ids
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,32 @@ def test_the_embedded_model_is_known(
     assert result["steps"][0]["parameters_bytes"] == 134_515_008 * 2
 
 
+def test_answers_behind_prompts_are_kept_as_a_fine_tuning_keeps_them(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    def plans(*settings: Any) -> list[Plan]:
+        made.append(settings)
+        return PLANS[:1]
+
+    monkeypatch.setattr(_estimate, "plans", plans)
+    behind = told(capsys, str(model), "--length", "64", "--supervised", "0.25")
+    assert (behind["answer_ratio"], behind["selector"], behind["logits"]) == (1.0, "random", False)
+    assert made[-1][0] == TokenSeekConfig.answers()
+    assert made[-1][2] == 0.25
+    everything = told(capsys, str(model), "--length", "64")
+    assert (everything["answer_ratio"], everything["selector"]) == (None, "sampled")
+    told(capsys, str(model), "--length", "64", "--answer-ratio", "0.5", "--ratio", "0.2")
+    assert made[-1][0] == replace(TokenSeekConfig.answers(0.2), answer_ratio=0.5)
+    asked = ("--supervised", "0.25", "--selector", "sampled")
+    assert told(capsys, str(model), "--length", "64", *asked)["answer_ratio"] is None
+
+
 def test_a_device_shows_what_fits(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [PLANS[0], PLANS[6]]
+    chosen = [PLANS[0], PLANS[8]]
     monkeypatch.setattr(_estimate, "plans", lambda *settings: chosen)
     memory = 2 * 2**20
     dense, sparse = told(capsys, str(model), "--length", "64", "--device-memory", "2MiB")["steps"]
@@ -82,7 +106,7 @@ def test_a_device_shows_what_fits(
 def test_people_get_tables(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_estimate, "plans", lambda *settings: PLANS[7:8])
+    monkeypatch.setattr(_estimate, "plans", lambda *settings: PLANS[9:10])
     assert main(["estimate", str(model), "--length", "64", "--device-memory", "1MiB"]) == 0
     out = capsys.readouterr().out
     for word in (*KINDS, "peak", "of dense", "fits", "no", "longest sequence", "largest batch"):
@@ -131,6 +155,15 @@ def test_rows_whose_library_is_missing_are_left_out_and_the_way_to_them_is_told(
         ),
         (("--batch-size", "0"), "batch_size (0) must be at least 1; choose another --batch-size"),
         (("--lora-rank", "0"), "lora_rank (0) must be at least 1; choose another --lora-rank"),
+        (
+            ("--supervised", "0"),
+            "supervised (0.0) must be in (0, 1]; 1 is the loss of every token",
+        ),
+        (
+            ("--answer-ratio", "2"),
+            "answer_ratio (2.0) must be in (0, 1] or None; "
+            "1 keeps every token that carries the loss",
+        ),
         (("--ratio", "0"), "ratio (0.0) must be in (0, 1]; 0.1 keeps one token in ten"),
         *(
             (

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from planned import KINDS, OTHERWISE, PLANS, small_llama
+from planned import BEHIND_PROMPTS, KINDS, OTHERWISE, PLANS, small_llama
 from tiny_models import tiny_config
 from tokenseek_common.memory import MemoryReport, ledger, measure
-from tokenseek_core.estimate._plans import Plan, ids, loss
+from tokenseek_core.estimate._plans import Plan, ids
 
 
 def named(plan: Plan) -> str:
@@ -26,7 +26,7 @@ def measured(
     optimizer = torch.optim.AdamW(trainable, fused=True)
 
     def step() -> None:
-        loss(model, batch).backward()
+        plan.loss(model, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -58,9 +58,14 @@ def test_the_estimate_is_within_three_per_cent_of_the_ledger_of_a_real_step(plan
     agree(plan, small_llama(), batch_size=2, length=96)
 
 
-@pytest.mark.parametrize("plan", OTHERWISE[-6:], ids=named)
+@pytest.mark.parametrize("plan", OTHERWISE[-7:], ids=named)
 def test_so_it_is_with_other_settings(plan: Plan) -> None:
     agree(plan, small_llama(), batch_size=1, length=128)
+
+
+@pytest.mark.parametrize("plan", [*BEHIND_PROMPTS[2:5], BEHIND_PROMPTS[-1]], ids=named)
+def test_so_it_is_where_few_tokens_carry_the_loss(plan: Plan) -> None:
+    agree(plan, small_llama(), batch_size=2, length=128)
 
 
 @pytest.mark.slow

@@ -15,15 +15,10 @@ from saved_llama import WORDS, save_llama
 from tokenseek_common.cli import Console
 from tokenseek_common.data import Example
 from tokenseek_core import TokenSeekConfig
+from tokenseek_core._instances import instance_of, share_kept, supervised_share, told
+from tokenseek_core._selection import kept_tokens
 from tokenseek_core.training import FinetuneSettings, finetune
-from tokenseek_core.training._rows import (
-    AlikeTogether,
-    chosen_config,
-    kept_of,
-    share_kept,
-    supervised_share,
-    told,
-)
+from tokenseek_core.training._rows import AlikeTogether
 
 SETTINGS = FinetuneSettings(model="m", data="d")
 
@@ -34,15 +29,15 @@ def example(prompt: int, answer: int) -> Example:
     return Example(ids, [-100] * prompt + ids[prompt:])
 
 
-BEHIND = [example(30, 10), example(20, 6)]
-MOSTLY_ANSWERS = [example(5, 20)]
+BEHIND = [instance_of(example(30, 10)), instance_of(example(20, 6))]
+MOSTLY_ANSWERS = [instance_of(example(5, 20))]
 
 
 def test_answers_behind_prompts_are_kept_whole_with_a_tenth_of_the_prompts() -> None:
     assert supervised_share(BEHIND) == 16 / 66
-    config = chosen_config(SETTINGS, BEHIND)
+    config = SETTINGS.config_for(BEHIND)
     assert config == TokenSeekConfig.answers()
-    assert [kept_of(each, config) for each in BEHIND] == [10 + 3, 6 + 2]
+    assert [kept_tokens(*each, config) for each in BEHIND] == [10 + 3, 6 + 2]
     assert share_kept(BEHIND, config) == 21 / 66
     assert told(config, 21 / 66) == (
         "keeps 32% of the tokens: all that carry the loss, 10% of the others"
@@ -50,13 +45,13 @@ def test_answers_behind_prompts_are_kept_whole_with_a_tenth_of_the_prompts() -> 
 
 
 def test_where_most_tokens_carry_the_loss_the_default_is_left_as_it_is() -> None:
-    config = chosen_config(SETTINGS, MOSTLY_ANSWERS)
+    config = SETTINGS.config_for(MOSTLY_ANSWERS)
     assert config == TokenSeekConfig()
     assert told(config, 0.12) == "keeps 12% of the tokens, chosen by sampled"
 
 
 def test_where_so_many_would_be_kept_that_steps_were_dense_the_default_keeps_its_ratio() -> None:
-    config = chosen_config(replace(SETTINGS, ratio=0.5), BEHIND)
+    config = replace(SETTINGS, ratio=0.5).config_for(BEHIND)
     assert config == TokenSeekConfig(ratio=0.5)
 
 
@@ -64,12 +59,12 @@ def test_where_so_many_would_be_kept_that_steps_were_dense_the_default_keeps_its
     "asked", [{"selector": "sampled"}, {"gradient": "inject"}, {"selector": "tokenseek"}], ids=str
 )
 def test_who_asks_for_a_choice_of_tokens_gets_it(asked: dict[str, Any]) -> None:
-    config = chosen_config(replace(SETTINGS, **asked), BEHIND)
+    config = replace(SETTINGS, **asked).config_for(BEHIND)
     assert config == replace(TokenSeekConfig(), **asked)
 
 
 def test_a_share_of_the_answers_can_be_asked_for_of_any_data() -> None:
-    config = chosen_config(replace(SETTINGS, answer_ratio=0.25, ratio=0.2), MOSTLY_ANSWERS)
+    config = replace(SETTINGS, answer_ratio=0.25, ratio=0.2).config_for(MOSTLY_ANSWERS)
     assert config == replace(TokenSeekConfig.answers(0.2), answer_ratio=0.25)
     assert told(config, 0.24) == (
         "keeps 24% of the tokens: 25% of those that carry the loss, 20% of the others"

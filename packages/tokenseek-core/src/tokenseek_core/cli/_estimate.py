@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_core._instances import share_kept, told
 from tokenseek_core.estimate import EstimateSettings, estimate, memory_table, room_table
 
 
@@ -15,8 +16,9 @@ class Estimate(EstimateSettings, CommonOptions):
 
     Reads the config alone. Each way to fine-tune is run on tensors without memory, and the ledger
     of its second step is printed: every kind of memory at the instant of the peak, and their sum.
-    Batches have no padding and every token is supervised; the optimizer is fused AdamW. Not in the
-    numbers are what a GPU's allocator keeps without using, the workspaces inside kernels (among
+    Batches have no padding; the optimizer is fused AdamW. The rows with TokenSeek keep the tokens
+    that tokenseek finetune would keep where --supervised is the share that carries the loss. Not in
+    the numbers are what a GPU's allocator keeps without using, the workspaces inside kernels (among
     them one layer's weight that a 4-bit forward unpacks) and the context of CUDA. Chunks of logits
     count with 16 MiB, as where memory is short; an accelerator with room gives them up to 1 GiB.
     Nothing is written unless --output names a folder, which then receives estimate.json.
@@ -26,9 +28,10 @@ class Estimate(EstimateSettings, CommonOptions):
         """Estimate, print, and write where a folder was named."""
         check_folder(self.output)
         found = estimate(self, console=console)
+        share = share_kept([self.instance], self.chosen)
+        console.print(f"TokenSeek {told(self.chosen, share)}.")
         console.table(
-            f"One step of {self.model}, {self.batch_size} x {self.length} tokens, {found.dtype}, "
-            f"ratio {self.ratio:g}",
+            f"One step of {self.model}, {self.batch_size} x {self.length} tokens, {found.dtype}",
             *memory_table(found.rows),
         )
         if self.device_memory is not None:

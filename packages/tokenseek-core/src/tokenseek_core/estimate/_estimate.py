@@ -28,8 +28,8 @@ def estimate(settings: EstimateSettings, *, console: Console | None = None) -> E
     """Tell what training steps of a model need, from its config alone.
 
     Each way to fine-tune that the installed libraries allow is run on tensors without memory, and
-    the ledger of its second step is kept. Batches have no padding and every token is supervised;
-    the optimizer is fused AdamW.
+    the ledger of its second step is kept. Batches have no padding; the
+    optimizer is fused AdamW.
 
     Args:
         settings: Which model, and which steps.
@@ -56,10 +56,11 @@ def estimate(settings: EstimateSettings, *, console: Console | None = None) -> E
             f"{settings.model}; choose another --length"
         )
     with quiet():
-        admit(config, settings.config, dtype)
+        admit(config, settings.chosen, dtype)
     for remark in missing_libraries():
         console.note(remark)
-    chosen = plans(settings.config, Adapters(settings.lora_rank, settings.lora_float32))
+    adapters = Adapters(settings.lora_rank, settings.lora_float32)
+    chosen = plans(settings.chosen, adapters, settings.supervised)
     rows = []
     with console.progress("estimating", total=len(chosen)) as progress:
         for plan in chosen:

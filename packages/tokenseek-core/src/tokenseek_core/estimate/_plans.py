@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,9 @@ from tokenseek_common import InputError
 from tokenseek_common.memory import Estimator
 from tokenseek_core._anatomy import replaced
 from tokenseek_core._apply import apply_tokenseek, unwrap
+from tokenseek_core._batch import supposed_supervised
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._compare import set_checkpointing
 from tokenseek_core.models._four_bit import has_bitsandbytes, quantize
@@ -50,11 +53,13 @@ class Plan:
         method: How a step runs.
         adapters: What LoRA trains beside frozen weights; None trains all weights.
         four_bit: Whether the linear layers of the base have four bits a weight.
+        supervised: Share of the tokens of its batches that carry the loss.
     """
 
     method: Method
     adapters: Adapters | None = None
     four_bit: bool = False
+    supervised: float = 1.0
 
     @property
     def name(self) -> str:
@@ -84,7 +89,15 @@ class Plan:
         self, config: PreTrainedConfig, dtype: torch.dtype
     ) -> Estimator[nn.Module, Tensor]:
         """Make an estimator of steps that train with fused AdamW; batches are input ids."""
-        return Estimator(lambda: self.build(config, dtype), loss)
+        return Estimator(lambda: self.build(config, dtype), self.loss)
+
+    def loss(self, model: Any, ids: Tensor) -> Tensor:
+        """The loss of a batch without padding, carried by the last tokens of each instance."""
+        labels = ids.clone()
+        carrying = round(self.supervised * ids.shape[1])
+        labels[:, : max(0, ids.shape[1] - carrying)] = IGNORE_INDEX
+        with supposed_supervised(self.supervised), no_packed_sequences():
+            return self.method.loss_of(model, {"input_ids": ids, "labels": labels})
 
 
 def ids(batch_size: int, length: int) -> Callable[[], Tensor]:
@@ -92,28 +105,28 @@ def ids(batch_size: int, length: int) -> Callable[[], Tensor]:
     return lambda: torch.zeros((batch_size, length), dtype=torch.long)
 
 
-def loss(model: nn.Module, ids: Tensor) -> Tensor:
-    """The loss of a batch without padding in which every token is supervised."""
-    # transformers takes fake tensors for those of a compiler, and makes a mask that no batch needs.
+@contextmanager
+def no_packed_sequences() -> Iterator[None]:
+    """Let no mask be made that no batch needs: fake tensors are taken for those of a compiler."""
     with replaced(masking_utils, "find_packed_sequence_indices", lambda position_ids: None):
-        output: Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
-    return output
+        yield
 
 
-def plans(config: TokenSeekConfig, adapters: Adapters) -> list[Plan]:
+def plans(config: TokenSeekConfig, adapters: Adapters, supervised: float = 1.0) -> list[Plan]:
     """The plans that the installed libraries allow, those that need most of them last.
 
     Args:
         config: TokenSeek's settings.
         adapters: What LoRA trains.
+        supervised: Share of the tokens that carry the loss.
     """
-    steps = methods(dataclasses.replace(config, check=False))
-    made = [Plan(step) for step in steps]
+    bases: list[tuple[Adapters | None, bool]] = [(None, False)]
     if has_peft():
-        made += [Plan(step, adapters) for step in steps]
+        bases.append((adapters, False))
         if has_bitsandbytes():
-            made += [Plan(step, adapters, four_bit=True) for step in steps]
-    return made
+            bases.append((adapters, True))
+    steps = methods(dataclasses.replace(config, check=False))
+    return [Plan(step, *base, supervised) for base in bases for step in steps]
 
 
 def missing_libraries() -> list[str]:

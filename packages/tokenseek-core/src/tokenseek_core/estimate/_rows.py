@@ -77,12 +77,12 @@ class Estimate:
 
     def summary(self) -> dict[str, Any]:
         """Settings and figures by name, for JSON."""
-        names = (
-            *("model", "batch_size", "length", "dtype", "ratio", "selector", "gradient"),
-            *("logits", "lora_rank", "lora_float32"),
-        )
+        config = self.settings.chosen
+        asked = ("model", "batch_size", "length", "supervised", "lora_rank", "lora_float32")
+        used = ("ratio", "answer_ratio", "selector", "gradient", "logits")
         return {
-            **{name: getattr(self.settings, name) for name in names},
+            **{name: getattr(self.settings, name) for name in asked},
+            **{name: getattr(config, name) for name in used},
             "dtype": self.dtype,
             "optimizer": "AdamW(fused=True)",
             "device_memory": self.settings.device_memory,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import tyro
 
-from tokenseek_common.cli import DtypeName, RunSettings, check_counts, on_unless
-from tokenseek_core._config import (
-    DEFAULT_GRADIENT,
-    DEFAULT_SELECTOR,
-    GradientName,
-    SelectorName,
-    TokenSeekConfig,
-)
+from tokenseek_common import InputError
+from tokenseek_common.cli import DtypeName, check_counts, on_unless
+from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._instances import Instance
+from tokenseek_core._row_settings import RowSettings
 from tokenseek_core.estimate._device_memory import parse_memory
 from tokenseek_core.models._embedded import SMOLLM2
 from tokenseek_core.models._lora import RANK
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimateSettings(RunSettings):
+class EstimateSettings(RowSettings):
     """What `estimate` does; the options of `tokenseek estimate` are the same.
 
     Raises:
@@ -44,19 +41,13 @@ class EstimateSettings(RunSettings):
     dtype: DtypeName = "bfloat16"
     """Precision of weights and adapters; auto is what other commands would take here."""
 
-    ratio: float = 0.1
-    """Share of the tokens that carry gradient in the rows with TokenSeek, in (0, 1]."""
-
-    selector: SelectorName = DEFAULT_SELECTOR
-    """How those rows choose tokens."""
-
-    gradient: GradientName = DEFAULT_GRADIENT
-    """What they back-propagate."""
+    supervised: float = 1.0
+    """Share of the tokens that carry the loss, in (0, 1]; 0.12 are answers behind long prompts."""
 
     logits: Annotated[
-        bool, on_unless("Compute the loss of their steps in chunks of rows, without logits.")
+        bool, on_unless("Compute the loss of TokenSeek's steps in chunks of rows, without logits.")
     ] = True
-    """Whether their steps return logits; without, the loss is computed in chunks of rows."""
+    """Whether TokenSeek's steps return logits; without, the loss is computed in chunks of rows."""
 
     lora_rank: int = RANK
     """Rank of the adapters in the rows with LoRA."""
@@ -73,11 +64,19 @@ class EstimateSettings(RunSettings):
         check_counts({"batch_size": self.batch_size, "lora_rank": self.lora_rank})
         if self.device_memory is not None:
             parse_memory(self.device_memory)
-        _ = self.config
+        if not 0 < self.supervised <= 1:
+            raise InputError(
+                f"supervised ({self.supervised}) must be in (0, 1]; 1 is the loss of every token"
+            )
+        _ = self.chosen
 
     @property
-    def config(self) -> TokenSeekConfig:
-        """TokenSeek's own settings."""
-        return TokenSeekConfig(
-            ratio=self.ratio, selector=self.selector, gradient=self.gradient, logits=self.logits
-        )
+    def instance(self) -> Instance:
+        """The sequences of a batch, which are alike."""
+        return Instance(self.length, round(self.supervised * self.length))
+
+    @property
+    def chosen(self) -> TokenSeekConfig:
+        """TokenSeek's own settings for such batches, as a fine-tuning chooses them."""
+        config = self.config_for([self.instance])
+        return replace(config, logits=config.logits and self.logits)

@@ -1,3 +1,4 @@
+from ._chunked_loss import chunked_loss
 from ._compare import Method, StepCost, compare_steps, methods, using
 from ._costs import cost_table
 from ._profile import StepProfile, profile
@@ -8,6 +9,7 @@ __all__ = [
     "ProfileSettings",
     "StepCost",
     "StepProfile",
+    "chunked_loss",
     "compare_steps",
     "cost_table",
     "methods",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,10 @@ from transformers import PreTrainedModel
 from tokenseek_common.memory import MemoryReport, ledger, saved_for_backward
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core.inspect._chunked_loss import chunked_loss
+
+Loss = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
+"""The loss of a batch."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +29,28 @@ class Method:
         name: How tables call it.
         config: TokenSeek's settings, None for a step through every token.
         checkpointing: Whether blocks are recomputed in the backward pass.
+        loss: How the loss is computed where it is not the model's own.
     """
 
     name: str
     config: TokenSeekConfig | None = None
     checkpointing: bool = False
+    loss: Loss | None = None
+
+    def loss_of(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss that a step goes backward from."""
+        if self.loss is not None:
+            return self.loss(model, batch)
+        loss: Tensor = model(**batch, use_cache=False).loss
+        return loss
 
 
 def methods(config: TokenSeekConfig) -> tuple[Method, ...]:
-    """The four ways that a user chooses between."""
+    """The five ways that a user chooses between."""
     return (
         Method("dense"),
         Method("checkpointing", checkpointing=True),
+        Method("checkpointing + chunked head", checkpointing=True, loss=chunked_loss),
         Method("TokenSeek", config),
         Method("TokenSeek + checkpointing", config, checkpointing=True),
     )
@@ -106,20 +120,20 @@ def compare_steps(
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=0.0, weight_decay=0.0, fused=True)
 
-    def step() -> None:
-        model(**batch, use_cache=False).loss.backward()
+    def step(method: Method) -> None:
+        method.loss_of(model, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 
     memory: dict[str, tuple[int, int, MemoryReport]] = {}
     for method in methods:
         with using(model, method) as handle:
-            step()  # the first step makes the optimizer's state
+            step(method)  # the first step makes the optimizer's state
             with ledger(model, optimizer, timeline=True) as reading:
-                step()
+                step(method)
             with saved_for_backward(model) as saved:
-                output = model(**batch, use_cache=False)
-            del output
+                loss = method.loss_of(model, batch)
+            del loss
             kept = handle.last.kept_bytes if handle is not None and handle.last else 0
             memory[method.name] = (saved.report.live, kept, reading.report)
     wall = {method.name: float("inf") for method in methods}
@@ -128,7 +142,7 @@ def compare_steps(
         for method in methods:
             with using(model, method, check=False):
                 begin, cpu_begin = _now(model.device), time.process_time()
-                step()
+                step(method)
                 cpu[method.name] = min(cpu[method.name], time.process_time() - cpu_begin)
                 wall[method.name] = min(wall[method.name], _now(model.device) - begin)
     for method in methods:

@@ -21,20 +21,15 @@ from tokenseek_common.data import Record, check_vocabulary, encode_records, load
 from tokenseek_common.training import Standing, set_aside, train_to_end
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
+from tokenseek_core._instances import instance_of, share_kept, told, trains_densely
+from tokenseek_core._selection import kept_tokens
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
 from tokenseek_core.models._lora import check_peft, with_lora
 from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._result import FinetuneResult
 from tokenseek_core.training._resuming import check_resumable
-from tokenseek_core.training._rows import (
-    AlikeTogether,
-    chosen_config,
-    kept_of,
-    share_kept,
-    told,
-    trains_densely,
-)
+from tokenseek_core.training._rows import AlikeTogether
 from tokenseek_core.training._run_record import check_examples, check_options, write_record
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task
@@ -167,8 +162,9 @@ def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:
 
 def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:
     """Apply TokenSeek, and try it: a model that it cannot train is refused here."""
-    config = chosen_config(settings, task.train)
-    share = share_kept(task.train, config)
+    instances = [instance_of(example) for example in task.train]
+    config = settings.config_for(instances)
+    share = share_kept(instances, config)
     if trains_densely(share, config):
         console.note(
             f"training densely: with {share:.0%} of the tokens kept, two passes save nothing"
@@ -178,7 +174,7 @@ def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSee
     handle = apply_tokenseek(task.model, config)
     task.model.train()
     # One that is not itself taken densely.
-    first = min(task.train, key=lambda example: share_kept([example], config))
+    first = min(task.train, key=lambda example: share_kept([instance_of(example)], config))
     batch = task.collator([first])
     task.model(**{name: value.to(task.model.device) for name, value in batch.items()})
     return handle
@@ -270,7 +266,7 @@ def _trainer(
     )
     order = None
     if handle is not None and handle.config.answer_ratio is not None:
-        kept = [kept_of(example, handle.config) for example in task.train]
+        kept = [kept_tokens(*instance_of(example), handle.config) for example in task.train]
         order = AlikeTogether(kept, batch_size=settings.batch_size, seed=settings.seed)
     return CountingTrainer(
         handle=handle,

@@ -8,16 +8,17 @@ from typing import Annotated
 import tyro
 
 from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings, check_counts, check_positive, on_unless
+from tokenseek_common.cli import DtypeName, check_counts, check_positive, on_unless
 from tokenseek_common.data import Template
-from tokenseek_core._config import GradientName, SelectorName, TokenSeekConfig
+from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._row_settings import RowSettings
 
 FREE = ("data", "eval_data", "device", "movement_check")
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(RunSettings):
+class FinetuneSettings(RowSettings):
     """What `finetune` does; the options of `tokenseek finetune` are the same.
 
     Raises:
@@ -40,24 +41,6 @@ class FinetuneSettings(RunSettings):
     template: Template = "auto"
     """How a conversation is written out: chat is the tokenizer's own template, alpaca and plain are
     for models that have none; auto is chat where there is one, and alpaca elsewhere."""
-
-    ratio: float = 0.1
-    """Share of the tokens that carry gradient, in (0, 1]; where those that carry the loss have a
-    share of their own, of the others. 1 trains densely."""
-
-    answer_ratio: float | None = None
-    """Share of the tokens that carry the loss to keep, in (0, 1]. Where at most half of the tokens
-    do, as with answers behind prompts, all of them are kept, unless this, --selector or --gradient
-    says otherwise."""
-
-    selector: SelectorName | None = None
-    """How tokens are chosen; by default sampled by their gradient or, where all that carry the loss
-    are kept, at random."""
-
-    gradient: GradientName | None = None
-    """What they back-propagate: restart starts the loss anew from them, inject hands them the
-    exact adjoint from the last block, which stays exact itself. By default inject or, where all
-    that carry the loss are kept, restart."""
 
     alpha: float = 1.0
     """Weight of the context score, the attention that a token receives."""
@@ -119,21 +102,7 @@ class FinetuneSettings(RunSettings):
     @property
     def config(self) -> TokenSeekConfig:
         """TokenSeek's own settings, where the data leave them as they are."""
-        usual = TokenSeekConfig() if self.answer_ratio is None else TokenSeekConfig.answers()
-        return replace(
-            usual,
-            ratio=self.ratio,
-            answer_ratio=self.answer_ratio,
-            selector=self.selector or usual.selector,
-            gradient=self.gradient or usual.gradient,
-            alpha=self.alpha,
-            beta=self.beta,
-        )
-
-    @property
-    def rows_open(self) -> bool:
-        """Whether nothing is asked for that says which tokens are kept."""
-        return self.answer_ratio is None and self.selector is None and self.gradient is None
+        return replace(super().config, alpha=self.alpha, beta=self.beta)
 
     @property
     def peak_rate(self) -> float:
