@@ -9,7 +9,6 @@ from typing import Annotated
 import tyro
 
 from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
-from tokenseek_core.models import supported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +27,8 @@ class Supported(CommonOptions):
 
     def run(self, console: Console) -> None:
         """Judge, print, and write where a folder was named."""
+        from tokenseek_core.models import supported  # only now: help need not wait for it
+
         check_folder(self.output)
         found = supported(self.model, seed=self.seed)
         console.print(f"{found.verdict.answer}: {found.verdict.reason}")

@@ -1,8 +1,8 @@
-"""The models that the commands train or judge: found by name, loaded, adapted, made small."""
+"""The models that the commands train or judge: found by name, loaded, adapted, made small.
 
-from tokenseek_core.models._config_source import load_config
-from tokenseek_core.models._pretrained import load_pretrained
-from tokenseek_core.models._supported import Support, supported
-from tokenseek_core.models._verdict import Verdict
+The names stand in the stub beside this file; each is loaded when it is first used.
+"""
 
-__all__ = ["Support", "Verdict", "load_config", "load_pretrained", "supported"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -32,3 +32,12 @@ def test_steps_are_compared_without_what_only_commands_need(
     assert inspect.using.__module__ == "tokenseek_core.inspect._compare"
     with pytest.raises(ImportError, match="rich"):
         _ = inspect.profile
+
+
+@pytest.mark.usefixtures("imported_anew")
+def test_help_on_supported_does_not_wait_for_transformers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert importlib.import_module("tokenseek_core.cli").main(["supported", "--help"]) == 0
+    assert "MODEL" in capsys.readouterr().out
