@@ -27,6 +27,7 @@ from tokenseek_core.inspect import methods
 
 METHODS = ["dense", "checkpointing", "TokenSeek", "TokenSeek + checkpointing"]
 RATIO = 0.25
+FIRST_PART = ("demo", "--no-answers")
 TEMPLATE = (
     "{% for turn in messages %}<|start|>{{ turn.role }}\n{{ turn.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
@@ -141,6 +142,42 @@ def test_every_method_is_measured_and_each_way_of_training_is_trained(run: Run) 
     assert sorted(path.name for path in run.folder.iterdir()) == ["report.html", "report.json"]
 
 
+def test_an_adapter_learns_answers_behind_prompts(run: Run) -> None:
+    answers = run.numbers["answers"]
+    measured = [cost["method"] for cost in answers["step_costs"]]
+    assert measured == ["dense", "checkpointing + chunked head", "TokenSeek"]
+    dense, sought = answers["training"]
+    assert (dense["method"], sought["method"]) == ("dense", "TokenSeek")
+    assert dense["curve"][0]["loss"] == sought["curve"][0]["loss"]
+    assert dense["curve"][-1]["loss"] != sought["curve"][-1]["loss"]
+    assert 0 < answers["supervised_share"] < 0.5
+    assert "all that carry the loss, 10% of the others" in answers["kept"]
+    words = " ".join(Page(run.page).words)
+    assert f"{answers['supervised_share']:.0%} of the tokens carry the loss" in words
+    assert f"One step on {answers['measured_tokens']} tokens" in words
+    assert f"{sought['curve'][-1]['loss']:.3f}" in words
+
+
+@pytest.mark.parametrize("missing", ["left out", "peft", "positions"])
+def test_without_that_part_the_page_says_so(
+    missing: str,
+    saved: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--no-answers"] if missing == "left out" else []
+    if missing == "peft":
+        monkeypatch.setattr("tokenseek_core.demo._answers.has_peft", lambda: False)
+    if missing == "positions":
+        monkeypatch.setattr("tokenseek_core.demo._material.ANSWERED_TOKENS", 20)
+    command = ["demo", "--model", str(saved), "--steps", "1", "--output", str(tmp_path / "out")]
+    assert main([*command, *options]) == 0
+    assert "adapter" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["answers"] is None
+    assert "This part was left out, peft" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_page_shows_the_numbers_of_the_report(run: Run) -> None:
     words = " ".join(Page(run.page).words)
     for training in run.numbers["training"]:
@@ -225,7 +262,7 @@ def test_a_run_without_output_takes_the_next_free_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tokenseek-demo-001").mkdir()
-    assert main(["demo", "--model", str(saved), "--steps", "1", "--selector", "random"]) == 0
+    assert main([*FIRST_PART, "--model", str(saved), "--steps", "1", "--selector", "random"]) == 0
     shown = capsys.readouterr()
     assert "report: tokenseek-demo-002/report.html" in shown.out
     assert "checkpointing" in shown.out
@@ -240,7 +277,7 @@ def test_json_is_the_report_and_its_folder_in_one_object(
 ) -> None:
     folder = tmp_path / "out"
     options = ["--model", str(saved), "--steps", "1", "--output", str(folder)]
-    assert main(["demo", *options, "--json", "--quiet"]) == 0
+    assert main([*FIRST_PART, *options, "--json", "--quiet"]) == 0
     shown = capsys.readouterr()
     result = json.loads(shown.out)
     assert result.pop("folder") == str(folder)
@@ -369,7 +406,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_nothing(
     monkeypatch.setattr(_training, "LEARNING_RATE", 1e38)
     output = tmp_path / "out"
     options = ["--model", str(saved), "--steps", str(steps), "--output", str(output), "--quiet"]
-    assert main(["demo", *options]) == 1
+    assert main([*FIRST_PART, *options]) == 1
     remedy = "choose --dtype float32 or another --model"
     assert capsys.readouterr().err == f"error: {told}{remedy}\n"
     assert not output.exists()
@@ -391,7 +428,7 @@ def test_the_embedded_model_learns_a_little_in_one_step(
     monkeypatch.setattr(_demo, "REPEATS", 1)
     monkeypatch.setattr(_demo, "methods", lambda config: methods(config)[:3])
     output = tmp_path / "out"
-    assert main(["demo", "--steps", "1", "--output", str(output), "--quiet"]) == 0
+    assert main([*FIRST_PART, "--steps", "1", "--output", str(output), "--quiet"]) == 0
     numbers = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert "4-bit" in numbers["setup"]["weights"]
     for training in numbers["training"]:

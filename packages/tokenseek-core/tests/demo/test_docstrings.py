@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
@@ -7,7 +8,7 @@ import json
 import pytest
 
 from tokenseek_common import InputError
-from tokenseek_core.demo._docstrings import HELD_OUT_MODULES, TRAIN_MODULES, docstrings
+from tokenseek_core.demo._docstrings import HELD_OUT_MODULES, TRAIN_MODULES, docstrings, functions
 
 
 def test_every_record_asks_for_a_name_and_answers_with_its_docstring() -> None:
@@ -53,3 +54,30 @@ def test_stripped_docstrings_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert str(refusal.value) == (
         "docstrings (none) must be there, the demo learns from them; run Python without -OO"
     )
+
+
+def test_functions_are_asked_for_by_their_source_and_their_answer_is_not_in_it() -> None:
+    texts = functions()
+    assert len(texts.train) > 100
+    assert len(texts.held_out) > 20
+    records = texts.train + texts.held_out
+    answers = [record.messages[1].content for record in records]
+    assert len(answers) == len(set(answers))
+    for record, answer in zip(records, answers, strict=True):
+        asked = record.messages[0].content
+        head, _, source = asked.partition("\n\n")
+        name = head.removeprefix("What does `").removesuffix("` do?")
+        module, _, member = name.rpartition(".")
+        function = getattr(importlib.import_module(module), member)
+        assert (inspect.getdoc(function) or "").startswith(answer)
+        assert source.startswith("def ")
+        assert ast.get_docstring(ast.parse(source).body[0]) is None  # type: ignore[arg-type]
+    assert functions() == texts
+
+
+def test_without_sources_there_are_no_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(member: object) -> str:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", missing)
+    assert functions().train == []

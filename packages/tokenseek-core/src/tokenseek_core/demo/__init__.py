@@ -1,5 +1,6 @@
 """A short real fine-tuning, dense, checkpointed and through the kept tokens, as a report."""
 
+from tokenseek_core.demo._answers import Answers
 from tokenseek_core.demo._demo import demo
 from tokenseek_core.demo._passage import Passage, Token
 from tokenseek_core.demo._result import DemoResult, Lessons, Setup
@@ -8,6 +9,7 @@ from tokenseek_core.demo._training import Point, Training
 from tokenseek_core.demo._written import write_report
 
 __all__ = [
+    "Answers",
     "DemoResult",
     "DemoSettings",
     "Lessons",

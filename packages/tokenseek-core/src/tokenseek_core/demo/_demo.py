@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from tokenseek_common.cli import Console, resolve_device, resolve_dtype
 from tokenseek_core._apply import apply_tokenseek
+from tokenseek_core.demo._answers import learn_answers
 from tokenseek_core.demo._material import MOST_TOKENS, Material, prepare
 from tokenseek_core.demo._passage import seek
 from tokenseek_core.demo._result import DemoResult, Lessons, Setup
@@ -23,8 +24,9 @@ def demo(settings: DemoSettings, *, console: Console | None = None) -> DemoResul
     """Fine-tune a small model dense, checkpointed and through the kept tokens.
 
     All three start from the same weights and take the same steps on docstrings of Python's
-    standard library, without any network. A single step of each is measured before. With the
-    embedded model it takes minutes on a CPU.
+    standard library, without any network. A single step of each is measured before. Then an
+    adapter learns what functions do from their source, densely and with all tokens kept that carry
+    the loss. With the embedded model it takes minutes on a CPU.
 
     Args:
         settings: Which model, and how.
@@ -54,9 +56,22 @@ def demo(settings: DemoSettings, *, console: Console | None = None) -> DemoResul
     positions = getattr(model.config, "max_position_embeddings", MOST_TOKENS)
     material = prepare(tokenizer, positions=positions, seed=settings.seed)
 
+    start = Weights(model)
     costs = _measure(settings, model, material, console)
-    trainings = _train(settings, model, material, console)
+    trainings = _train(settings, model, start, material, console)
     passage = seek(model, tokenizer, material.held_out[-1], material.collator, settings.config)
+    answers = None
+    if settings.answers:
+        start.restore()
+        answers = learn_answers(
+            model,
+            tokenizer,
+            source=settings.model,
+            positions=positions,
+            steps=-(-settings.steps // 2),  # longer ones
+            seed=settings.seed,
+            console=console,
+        )
     batches = material.training_batches(settings.steps, seed=settings.seed)
     return DemoResult(
         setup=Setup.of(settings.model, model, settings.seed),
@@ -65,6 +80,7 @@ def demo(settings: DemoSettings, *, console: Console | None = None) -> DemoResul
         costs=costs,
         trainings=trainings,
         passage=passage,
+        answers=answers,
         seconds=time.perf_counter() - begin,
     )
 
@@ -82,10 +98,13 @@ def _measure(
 
 
 def _train(
-    settings: DemoSettings, model: PreTrainedModel, material: Material, console: Console
+    settings: DemoSettings,
+    model: PreTrainedModel,
+    start: Weights,
+    material: Material,
+    console: Console,
 ) -> tuple[Training, ...]:
     """The same fine-tuning in three ways; the model is left as TokenSeek trained it."""
-    start = Weights(model)
     batches = material.training_batches(settings.steps, seed=settings.seed)
     held_out = material.held_out_batches()
     before = held_out_loss(model, held_out)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokenseek_common import InputError
 from tokenseek_common.data import Message, Record
@@ -35,7 +38,7 @@ _LEAST_WORDS = 12  # fewer are a signature or a pointer to somewhere else
 
 @dataclass(frozen=True)
 class Docstrings:
-    """The instruction set, split by module.
+    """An instruction set, split by module.
 
     Args:
         train: Records of `TRAIN_MODULES`.
@@ -64,6 +67,47 @@ def docstrings() -> Docstrings:
     return Docstrings(_records(TRAIN_MODULES, told), _records(HELD_OUT_MODULES, told))
 
 
+def functions() -> Docstrings:
+    """Read the source of public functions; the answer is what the docstring begins with.
+
+    The prompts are long and the answers short, and what to answer must be read off the prompt.
+    Where the standard library comes without its source there are none.
+
+    Example:
+        >>> functions().train[0].messages[1].content
+        'Encode the bytes-like object s using Base64 and return a bytes object.'
+    """
+    told: set[str] = set()
+    return Docstrings(_questions(TRAIN_MODULES, told), _questions(HELD_OUT_MODULES, told))
+
+
+def _questions(modules: Sequence[str], told: set[str]) -> list[Record]:
+    """One record for each function whose answer is not yet in `told`."""
+    records = []
+    for name, member in _public(modules):
+        answer = (inspect.getdoc(member) or "").partition("\n\n")[0]
+        source = _undocumented(member)
+        if source and answer and answer not in told:
+            told.add(answer)
+            asked = f"What does `{name}` do?\n\n{source}"
+            records.append(Record((Message("user", asked), Message("assistant", answer))))
+    return records
+
+
+def _undocumented(member: object) -> str | None:
+    """The source of a function without its docstring; None where there is none."""
+    if not inspect.isfunction(member):
+        return None
+    try:
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(member))).body
+    except (OSError, SyntaxError, TypeError, ValueError):
+        return None
+    if not isinstance(function, ast.FunctionDef) or ast.get_docstring(function) is None:
+        return None
+    function.body = function.body[1:] or [ast.Pass()]
+    return ast.unparse(function)
+
+
 def _records(modules: Sequence[str], told: set[str]) -> list[Record]:
     """One record for each docstring that is not yet in `told`."""
     records = []
@@ -77,6 +121,11 @@ def _records(modules: Sequence[str], told: set[str]) -> list[Record]:
 
 def _documented(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Full names and docstrings of all that is public."""
+    return ((name, inspect.getdoc(member) or "") for name, member in _public(modules))
+
+
+def _public(modules: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """All that is public and has a docstring, by full names."""
     for module_name in modules:
         module = importlib.import_module(module_name)
         for name in sorted(getattr(module, "__all__", vars(module))):
@@ -89,4 +138,4 @@ def _documented(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
             own = hasattr(module, "__all__") or getattr(member, "__module__", "") in origins
             # Asked of the member itself: getdoc alone would take a docstring from a base class.
             if own and not name.startswith("_") and member.__doc__:
-                yield f"{module_name}.{name}", inspect.getdoc(member) or ""
+                yield f"{module_name}.{name}", member

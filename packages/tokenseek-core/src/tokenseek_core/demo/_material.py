@@ -18,13 +18,15 @@ from tokenseek_common.data import (
     make_loader,
     train_eval_split,
 )
-from tokenseek_core.demo._docstrings import docstrings
+from tokenseek_core.demo._docstrings import docstrings, functions
 
 BATCH_SIZE = 4
 HELD_OUT = 16  # enough to see a loss fall, few enough to be tested on several times
 LEAST_TOKENS = 64  # shorter lessons are mostly prompt
 MOST_TOKENS = 144  # longer ones take minutes
 MEASURED_TOKENS = 512  # a step is measured at a length at which its costs matter
+ANSWERED_TOKENS = 1024  # with their prompts, of which the longer half is taken
+HELD_OUT_ANSWERS = 4
 
 Batch = dict[str, Tensor]
 
@@ -56,18 +58,20 @@ class Material:
         held_out: What the loss is tested on, shortest first, from modules not trained on.
         measured: The lesson on which single steps are measured.
         collator: Pads lessons as the tokenizer wants it.
+        batch_size: Lessons of a step.
     """
 
     train: list[Lesson]
     held_out: list[Lesson]
     measured: Lesson
     collator: PaddingCollator
+    batch_size: int = BATCH_SIZE
 
     def training_batches(self, steps: int, *, seed: int) -> list[Batch]:
         """The batch of each step, in an order that only the seed decides."""
         loader = make_loader(
             [lesson.example for lesson in self.train],
-            batch_size=BATCH_SIZE,
+            batch_size=self.batch_size,
             collator=self.collator,
             seed=seed,
         )
@@ -77,8 +81,8 @@ class Material:
     def held_out_batches(self) -> list[Batch]:
         """All held-out lessons; neighbours are of a like length, so that little is padding."""
         examples = [lesson.example for lesson in self.held_out]
-        starts = range(0, len(examples), BATCH_SIZE)
-        return [self.collator(examples[start : start + BATCH_SIZE]) for start in starts]
+        starts = range(0, len(examples), self.batch_size)
+        return [self.collator(examples[start : start + self.batch_size]) for start in starts]
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, *, positions: int, seed: int) -> Material:
@@ -110,6 +114,42 @@ def prepare(tokenizer: PreTrainedTokenizerBase, *, positions: int, seed: int) ->
         held_out=sorted(drawn, key=lambda lesson: lesson.length),
         measured=max(measurable, key=lambda lesson: lesson.length),
         collator=PaddingCollator(tokenizer.pad_token_id),
+    )
+
+
+def prepare_answers(
+    tokenizer: PreTrainedTokenizerBase, *, positions: int, seed: int
+) -> Material | None:
+    """Encode functions with what they do for a model: short answers behind long prompts.
+
+    Args:
+        tokenizer: As of :func:`prepare`.
+        positions: How many tokens the model takes.
+        seed: Draws the lessons that are held out.
+
+    Returns:
+        The material, one lesson a step; None where too few lessons fit.
+    """
+    texts = functions()
+    train, held_out = (
+        [lesson for lesson in _lessons(part, tokenizer) if lesson.length <= longest]
+        for longest in [min(ANSWERED_TOKENS, positions)]
+        for part in (texts.train, texts.held_out)
+    )
+    train, held_out = (
+        [lesson for lesson in part if 2 * lesson.length >= longest]
+        for longest in [max((lesson.length for lesson in train), default=0)]
+        for part in (train, held_out)
+    )
+    if len(train) < BATCH_SIZE or len(held_out) <= HELD_OUT_ANSWERS:
+        return None
+    _, drawn = train_eval_split(held_out, eval_size=HELD_OUT_ANSWERS, seed=seed)
+    return Material(
+        train=train,
+        held_out=sorted(drawn, key=lambda lesson: lesson.length),
+        measured=max(train, key=lambda lesson: lesson.length),
+        collator=PaddingCollator(tokenizer.pad_token_id),
+        batch_size=1,
     )
 
 

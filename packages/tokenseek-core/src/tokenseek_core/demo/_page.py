@@ -8,15 +8,23 @@ from io import BytesIO
 
 from tokenseek_common.memory import format_bytes, plot_timeline
 from tokenseek_core.demo import _report as report
+from tokenseek_core.demo._answers import Answers
 from tokenseek_core.demo._findings import caveat, findings, same_losses
 from tokenseek_core.demo._material import BATCH_SIZE
 from tokenseek_core.demo._passage import Passage, Token
 from tokenseek_core.demo._result import DemoResult
-from tokenseek_core.demo._training import CLIP, LEARNING_RATE, REPEATS
+from tokenseek_core.demo._training import CLIP, LEARNING_RATE, REPEATS, Training
 from tokenseek_core.inspect import StepCost
 
 _KINDS = ("parameters", "optimizer", "gradients", "activations", "temporaries")
-_COLOURS = {"dense": 0, "checkpointing": 1, "TokenSeek": 2, "TokenSeek + checkpointing": 3}
+Y_LABEL = "held-out loss (nats per token)"
+_COLOURS = {
+    "dense": 0,
+    "checkpointing": 1,
+    "checkpointing + chunked head": 1,  # never beside the other one
+    "TokenSeek": 2,
+    "TokenSeek + checkpointing": 3,
+}
 
 
 def demo_page(result: DemoResult) -> str:
@@ -29,6 +37,7 @@ def demo_page(result: DemoResult) -> str:
         _memory(result),
         _learning(result),
         _seen(result.passage, result),
+        _answers(result.answers),
         _conditions(result),
     )
 
@@ -123,30 +132,8 @@ def _course(*costs: StepCost) -> Iterator[str]:
 
 def _learning(result: DemoResult) -> str:
     """Held-out loss, against steps and against seconds."""
-    by_step, by_second = (
-        [
-            report.Curve(
-                training.method,
-                [(getattr(point, across), point.loss) for point in training.curve],
-                _COLOURS[training.method],
-                dashed=training.method == "checkpointing",
-            )
-            for training in result.trainings
-        ]
-        for across in ("step", "seconds")
-    )
-    rows = [
-        [
-            training.method,
-            f"{training.before.loss:.3f}",
-            f"{training.after.loss:.3f}",
-            f"{training.after.seconds:.1f} s",
-            f"{training.after.cpu_seconds:.1f} s",
-        ]
-        for training in result.trainings
-    ]
+    by_step, by_second = _curves(result.trainings)
     lessons = result.lessons
-    y_label = "held-out loss (nats per token)"
     return report.section(
         "Learning",
         report.paragraph(
@@ -157,18 +144,91 @@ def _learning(result: DemoResult) -> str:
         ),
         report.legend(by_step),
         report.side_by_side(
-            report.curves("Against steps", "steps", y_label, by_step),
-            report.curves("Against time", "seconds of training", y_label, by_second),
+            report.curves("Against steps", "steps", Y_LABEL, by_step),
+            report.curves("Against time", "seconds of training", Y_LABEL, by_second),
         ),
-        report.facts_table(
-            f"Held-out loss before and after {result.steps} steps",
-            ["method", "loss before", "loss after", "training time", "processor time"],
-            rows,
-        ),
+        _losses(result.trainings),
         report.paragraph(
             f"{same_losses(*result.trainings[:2])} Times are of the steps alone, without the "
             "tests between them; processor time is the sum over threads, and the steadier figure "
             "where other programs run.",
+            small=True,
+        ),
+    )
+
+
+def _curves(trainings: Sequence[Training]) -> tuple[list[report.Curve], list[report.Curve]]:
+    """Held-out losses against steps, and against seconds."""
+    by_step, by_second = (
+        [
+            report.Curve(
+                training.method,
+                [(getattr(point, across), point.loss) for point in training.curve],
+                _COLOURS[training.method],
+                dashed=training.method == "checkpointing",
+            )
+            for training in trainings
+        ]
+        for across in ("step", "seconds")
+    )
+    return by_step, by_second
+
+
+def _losses(trainings: Sequence[Training]) -> str:
+    """Losses and times of trainings, as a table."""
+    return report.facts_table(
+        f"Held-out loss before and after {trainings[0].after.step} steps",
+        ["method", "loss before", "loss after", "training time", "processor time"],
+        [
+            [
+                training.method,
+                f"{training.before.loss:.3f}",
+                f"{training.after.loss:.3f}",
+                f"{training.after.seconds:.1f} s",
+                f"{training.after.cpu_seconds:.1f} s",
+            ]
+            for training in trainings
+        ],
+    )
+
+
+def _answers(answers: Answers | None) -> str:
+    """What an adapter learnt of short answers behind long prompts."""
+    if answers is None:
+        return report.section(
+            "Answers behind prompts",
+            report.paragraph(
+                "This part was left out, peft (extra peft of tokenseek-core) is not installed, or "
+                "the model takes too few tokens for the sources of functions."
+            ),
+        )
+    by_step, by_second = _curves(answers.trainings)
+    return report.section(
+        "Answers behind prompts",
+        report.paragraph(
+            "Where only an answer behind a prompt is learnt, what to keep is known beforehand: all "
+            "tokens that carry the loss, and some of the prompt. An adapter of rank "
+            f"{answers.rank} learnt to say what functions of the standard library do from their "
+            f"source: {answers.supervised_share:.0%} of the tokens carry the loss. Here TokenSeek "
+            f"{answers.kept}, at random. That is what tokenseek finetune does by itself with such "
+            "data, and what would be advised for it."
+        ),
+        _cost_bars("Working memory", answers.costs, lambda c: c.working_bytes, _size),
+        _cost_bars("Time of the step", answers.costs, lambda c: c.seconds, _seconds),
+        report.paragraph(
+            f"One step on {answers.measured_tokens} tokens, of which {answers.measured_supervised} "
+            "are learnt.",
+            small=True,
+        ),
+        report.legend(by_step),
+        report.side_by_side(
+            report.curves("Against steps", "steps", Y_LABEL, by_step),
+            report.curves("Against time", "seconds of training", Y_LABEL, by_second),
+        ),
+        _losses(answers.trainings),
+        report.paragraph(
+            f"{answers.trained_texts} steps of one text each, tested on {answers.held_out_texts} "
+            "functions of modules that none of them trained on: one run of one seed.",
             small=True,
         ),
     )

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from tokenseek_common.data import IGNORE_INDEX
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core.demo._answers import Answers
 from tokenseek_core.demo._docstrings import HELD_OUT_MODULES, TRAIN_MODULES
 from tokenseek_core.demo._material import BATCH_SIZE, Batch, Material
 from tokenseek_core.demo._passage import Passage
@@ -127,6 +128,7 @@ class DemoResult:
         costs: A single step of each method; the dense one first.
         trainings: The fine-tunings; the dense one first, TokenSeek's last.
         passage: One text as TokenSeek sees it.
+        answers: What an adapter learnt of answers behind prompts; None where that was left out.
         seconds: How long all of it took.
     """
 
@@ -136,6 +138,7 @@ class DemoResult:
     costs: tuple[StepCost, ...]
     trainings: tuple[Training, ...]
     passage: Passage
+    answers: Answers | None
     seconds: float
 
     @property
@@ -164,5 +167,6 @@ class DemoResult:
             "training": [asdict(training) for training in self.trainings],
             "passage": asdict(self.passage)
             | {"length": len(self.passage.tokens), "kept": self.passage.kept},
+            "answers": None if self.answers is None else self.answers.summary(),
             "seconds": self.seconds,
         }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from tokenseek_common import InputError
-from tokenseek_common.cli import DtypeName, RunSettings, check_counts
+from tokenseek_common.cli import DtypeName, RunSettings, check_counts, on_unless
 from tokenseek_core._config import (
     DEFAULT_GRADIENT,
     DEFAULT_SELECTOR,
@@ -44,6 +45,11 @@ class DemoSettings(RunSettings):
 
     steps: int = 16
     """Optimizer steps of each fine-tuning."""
+
+    answers: Annotated[
+        bool, on_unless("Leave out the second part, an adapter that learns short answers.")
+    ] = True
+    """Whether an adapter learns short answers behind long prompts as well, where peft is there."""
 
     dtype: DtypeName = "float32"
     """Precision of the weights that are trained; bfloat16 rounds most of so small steps away."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tokenseek_common import RunError
@@ -66,21 +66,23 @@ class Training:
 
 
 class Weights:
-    """A copy of a model's parameters, to start from again."""
+    """A copy of a model's trainable parameters, to start from again."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self._model = model
         # On the host, where they stand in no accelerator's way.
         self._copies = {
             name: parameter.detach().to("cpu", copy=True)
             for name, parameter in model.named_parameters()
+            if parameter.requires_grad
         }
 
     @torch.no_grad()
     def restore(self) -> None:
         """Set the model back."""
         for name, parameter in self._model.named_parameters():
-            parameter.copy_(self._copies[name])
+            if name in self._copies:
+                parameter.copy_(self._copies[name])
 
 
 @torch.no_grad()
@@ -114,8 +116,10 @@ def fine_tune(
     before: float,
     seed: int,
     progress: Progress,
+    learning_rate: float | None = None,
+    looks: int = QUARTERS,
 ) -> Training:
-    """Train all weights, one step a batch.
+    """Train what requires it, one step a batch.
 
     Args:
         model: The model at its starting weights.
@@ -125,6 +129,8 @@ def fine_tune(
         before: The held-out loss of the starting weights.
         seed: Of whatever is random in a step.
         progress: Advanced with each step.
+        learning_rate: Of AdamW; None takes that of a full fine-tuning.
+        looks: How often the held-out loss is looked at.
 
     Returns:
         The losses.
@@ -134,10 +140,10 @@ def fine_tune(
     """
     torch.manual_seed(seed)
     model.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, fused=True
-    )
-    looked_at = {math.ceil(len(batches) * part / QUARTERS) for part in range(1, QUARTERS + 1)}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate = LEARNING_RATE if learning_rate is None else learning_rate
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, fused=True)
+    looked_at = {math.ceil(len(batches) * part / looks) for part in range(1, looks + 1)}
     curve, step_losses = [Point(0, 0.0, 0.0, before)], []
     seconds = cpu_seconds = 0.0
 
@@ -146,7 +152,7 @@ def fine_tune(
             begin, cpu_begin = time.perf_counter(), time.process_time()
             loss = _loss(model, batch)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            torch.nn.utils.clip_grad_norm_(trained, CLIP)
             optimizer.step()
             optimizer.zero_grad()
             step_losses.append(loss.item())  # an accelerator is waited for here
