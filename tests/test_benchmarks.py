@@ -42,8 +42,7 @@ def test_the_study_shows_its_records_and_its_rule_gives_the_default(
     monkeypatch.syspath_prepend(ROOT / "benchmarks/tokenseek_core")
     report = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/study_report.py"))
     text = report["PAGE"].read_text(encoding="utf-8")
-    shown = text.split(report["BEGIN"])[1].split(report["END"])[0]
-    assert shown.strip() == report["results"]()
+    assert text == report["with_tables"](text)
     config = TokenSeekConfig()
     assert report["default"]() == f"r10-{config.gradient}-{config.selector}"
 

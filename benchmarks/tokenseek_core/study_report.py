@@ -1,4 +1,4 @@
-"""Make docs/study.md from the study's files: tables, and the rule that picks the default."""
+"""Make docs/study.md from the files of both studies, and apply the rule that picks the default."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import statistics
 from typing import Any
 
+from answers_report import answers, draw
 from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded, settled
 from study_tasks import ROOT
 
 PAGE = ROOT / "docs/study.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+ANSWERS_BEGIN, ANSWERS_END = "<!-- answers: begin -->", "<!-- answers: end -->"
 
 
 def spread(losses: dict[str, float]) -> float:
@@ -109,11 +111,22 @@ def results() -> str:
     )
 
 
+def with_tables(text: str) -> str:
+    """The page with the tables of what is recorded between its marks."""
+    for begin, end, tables in (
+        (BEGIN, END, results()),
+        (ANSWERS_BEGIN, ANSWERS_END, answers()),
+    ):
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n\n{tables}\n\n{end}{after}"
+    return text
+
+
 def main() -> None:
-    """Put the tables between the marks of the page."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{results()}\n\n{END}{after}", encoding="utf-8")
+    """Put the tables between the marks of the page, and draw the picture."""
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    draw()
 
 
 if __name__ == "__main__":
