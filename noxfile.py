@@ -128,7 +128,7 @@ def typecheck(session: nox.Session) -> None:
     for package in PACKAGES.values():
         folders = [str(package.source), str(package.tests)]
         in_workspace(session, "mypy", *folders, env={"MYPYPATH": ":".join([*folders, "tests"])})
-    scripts = ["noxfile.py", "tests", "benchmarks", "examples"]
+    scripts = ["noxfile.py", "conftest.py", "tests", "benchmarks", "examples"]
     folders = [
         "tests",
         "packages/mept/tests",

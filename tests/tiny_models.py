@@ -166,7 +166,7 @@ def random_model(head: Any, config: PreTrainedConfig, seed: int = 0) -> PreTrain
 
     `head` is one of transformers' Auto classes.
     """
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed notes a stack for each device
     model: PreTrainedModel = head.from_config(config)
     for parameter in model.parameters():  # norms and biases too, so that every gradient is general
         parameter.data.add_(torch.randn_like(parameter) * 0.1)

@@ -44,7 +44,7 @@ def tiny_model(family: str, task: str | None = None, **settings: Any) -> PreTrai
 
 def tuned(model: PreTrainedModel, task: str | None = None, **settings: Any) -> Any:
     """The model with prompts, large enough to be seen, in peft's wrapper."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     chosen: dict[str, Any] = {
         "num_virtual_tokens": 3,
         "num_experts": 4,
@@ -67,7 +67,7 @@ def prompts_of(model: nn.Module, adapter: str = "default") -> dict[str, Tensor]:
 
 def tiny_batch(family: str, padding: str = "right", seed: int = 1) -> dict[str, Tensor]:
     """Three inputs of 9, 6 and 4 tokens, with targets, padded on one side."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     lengths, n = (9, 6, 4), 9
     ids = torch.randint(3, VOCABULARY, (3, n))
     mask, positions = torch.zeros(3, n, dtype=torch.long), torch.zeros(3, n, dtype=torch.long)

@@ -27,7 +27,7 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
 
 def tiny_batch(padding: str = "none", seed: int = 1) -> dict[str, Tensor]:
     """Three instances of 20 tokens, their first five unsupervised; padded ones are shorter."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     b, s = 3, 20
     lengths = [20, 20, 20] if padding == "none" else [20, 13, 7]
     input_ids = torch.randint(3, VOCABULARY, (b, s))
@@ -59,7 +59,7 @@ def packed_batch() -> dict[str, Tensor]:
 
 def with_lora(model: nn.Module, seed: int = 0) -> nn.Module:
     """The model with adapters on every linear layer, not at their zero starting point."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     lora = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     with warnings.catch_warnings():
         # peft remarks on what it changes in that config for GPT-2's and the experts' weights.
