@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets  # noqa: F401  # its first import sets a logger up
 import numpy as np
 import pytest
 import torch

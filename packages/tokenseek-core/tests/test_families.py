@@ -280,11 +280,13 @@ def test_opt_records_the_positions_that_it_makes_of_the_mask() -> None:
     hook = model.get_submodule("model.decoder.layers.0").register_forward_pre_hook(
         look, with_kwargs=True
     )
-    with apply_tokenseek(model, always(selector=early, check=False)):
+    with apply_tokenseek(model, always(selector=early, check=False)) as handle:
         model(**batch)
+        assert handle.last is not None
     hook.remove()
     whole, rows = seen
     mask = batch["attention_mask"]
     assert torch.equal(whole, mask.cumsum(1) * mask - 1)
     assert rows[0].tolist() == list(range(6))
-    assert rows[1, :4].tolist() == list(range(4))
+    # The first that has a target is kept whatever its score.
+    assert rows[1][handle.last.active[1]].tolist() == [0, 1, 2, 4]
