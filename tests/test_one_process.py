@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets  # noqa: F401  # its first import sets a logger up
 import numpy as np
 import pytest
 import torch
@@ -27,6 +26,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as transformers_logging
 
+import datasets  # noqa: F401  # its first import sets a logger up
 import mept.cli
 import promotion.cli
 import tokenseek_core.cli
