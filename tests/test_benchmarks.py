@@ -36,6 +36,13 @@ def test_the_estimate_is_within_its_limits() -> None:
     assert estimate["above_limits"](record) == []
 
 
+def test_long_steps_are_within_their_limits() -> None:
+    long = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/long.py"))
+    record = json.loads(long["RESULT"].read_text(encoding="utf-8"))
+    assert any(way.limits for way in long["WAYS"].values())
+    assert long["above_limits"](record) == []
+
+
 def test_the_study_shows_its_records_and_its_rule_gives_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

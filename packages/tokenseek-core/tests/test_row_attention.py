@@ -146,7 +146,7 @@ def test_a_long_step_makes_no_tensor_of_kept_rows_times_keys(gradient: Any) -> N
         )
     ).train()
     ids = torch.randint(3, 64, (1, s))
-    config = always(ratio, selector="random", gradient=gradient)
+    config = always(ratio, selector="random", gradient=gradient, check=False)
     with apply_tokenseek(model, config), Largest() as largest:
         model(input_ids=ids, labels=ids).loss.backward()
     assert largest.bytes <= 1.01 * MOST_ON_HOST  # rows begin at aligned places

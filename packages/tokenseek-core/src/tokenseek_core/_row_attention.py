@@ -31,7 +31,8 @@ from tokenseek_core._mask import mask_rows
 from tokenseek_core._record import RecordedLayer
 
 MOST = 64 * 2**20
-"""Bytes of a chunk's mask at most, however much memory is free: more makes no kernel faster."""
+"""Bytes of a mask that all rows and layers may share, and of a chunk's at most, however much memory
+is free: more makes no kernel faster."""
 
 
 class Chunk(NamedTuple):
@@ -112,11 +113,10 @@ class RowAttention:
             maps = max(maps, layer.mask.shape[1])
         k, s = query.shape[2], layer.key.shape[2]
         row_bytes = len(query) * maps * query.dtype.itemsize
-        limit = min(MOST, chunk_bytes(query))
-        if k * s * row_bytes <= limit:
+        if k * s * row_bytes <= MOST:
             return []
         past = layer.causal and (layer.mask is None or layer.mask.ndim == 2)
-        return cut(self._past if past else [s] * k, row_bytes, limit)
+        return cut(self._past if past else [s] * k, row_bytes, min(MOST, chunk_bytes(query)))
 
     @cached_property
     def _past(self) -> list[int]:
