@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from families import FAMILIES, tiny_batch, tiny_model
@@ -19,7 +20,7 @@ from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._batch import Batch
 from tokenseek_core._head import Head
 from tokenseek_core._loss import shift_labels
-from tokenseek_core._projection import plain_projection
+from tokenseek_core._projection import plain_projection, table_gradient
 
 
 def final_states(model: PreTrainedModel, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -55,6 +56,40 @@ def test_a_head_that_does_more_is_not_plain(change: str, monkeypatch: pytest.Mon
         assert head is not None
         head.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
     assert plain_projection(Anatomy.of(model, model), final_states(model)) is None
+
+
+class AsLarge(TorchDispatchMode):
+    """Names what has a result of so many numbers, views aside."""
+
+    def __init__(self, numel: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numel, self.names = numel, list[str]()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and not func.is_view and output.numel() >= self.numel:
+            self.names.append(func.overloadpacket.__name__)
+        return output
+
+
+def test_the_gradient_of_a_table_by_few_rows_needs_no_second_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    v, d, n = 512, 64, 3
+    monkeypatch.setattr("tokenseek_core._chunks.LEAST", v * d * 4 // 8)
+    monkeypatch.setattr("tokenseek_core._chunks.MOST_ON_HOST", v * d * 4 // 8)
+    torch.manual_seed(0)
+    weight, hidden = torch.randn(v, d, requires_grad=True), torch.randn(n, d)
+    target, weights = torch.tensor([0, 7, 511]), torch.tensor([1.0, 2.0, 0.5])
+    logits = hidden @ weight.T
+    (F.cross_entropy(logits, target, reduction="none") * weights).sum().backward()
+    log_total = logits.detach().logsumexp(1)
+    with AsLarge(v * d // 2) as large:
+        found = table_gradient(weight.detach(), hidden, target, log_total, weights)
+    assert large.names == ["empty_like"]
+    torch.testing.assert_close(found, weight.grad)
 
 
 @pytest.mark.parametrize("rows", [4, 1000], ids=["chunks", "whole"])

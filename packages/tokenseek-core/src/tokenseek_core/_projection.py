@@ -81,7 +81,8 @@ def table_gradient(
     """
     table = torch.empty_like(weight)
     weighted = (hidden * weights[:, None]).to(hidden.dtype)
-    each = max(1, chunk_bytes(hidden) // (len(hidden) * log_total.dtype.itemsize))
+    # A part of the logits, and one of the table, which is the larger where there are few rows.
+    each = max(1, chunk_bytes(hidden) // (max(hidden.shape) * log_total.dtype.itemsize))
     for first in range(0, walked(len(weight), each, weight), each):
         part = weight[first : first + each]
         logits = F.linear(hidden, part)  # [n, c]
