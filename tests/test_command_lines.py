@@ -33,7 +33,7 @@ stages:
 
 @dataclass(frozen=True)
 class Line:
-    """A command that trains: how it is called on a model and a file, and which file suits it."""
+    """A command with data: how it is called on a model and a file, and which file suits it."""
 
     main: Callable[..., int]
     command: str
@@ -45,6 +45,12 @@ LINES = {
     "tokenseek finetune": Line(
         tokenseek_core.cli.main,
         "finetune --model {model} --data {file} --max-length 32 --steps 1",
+        ".jsonl",
+        '{"instruction": "the old day", "output": "sun song"}\n' * 4,
+    ),
+    "tokenseek advise": Line(
+        tokenseek_core.cli.main,
+        "advise --model {model} --data {file} --length 32",
         ".jsonl",
         '{"instruction": "the old day", "output": "sun song"}\n' * 4,
     ),

@@ -18,6 +18,9 @@ from families import packed_batch, tiny_batch, tiny_model
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core._anatomy import replaced
 from tokenseek_core._batch import Counts, supposed_supervised
+from tokenseek_core._instances import Instance
+from tokenseek_core.inspect import Method, chunked_loss, using
+from tokenseek_core.inspect._operations import Sizes, step_operations
 
 LAYERS, S, D, FF, D_KV, V = 16, 8192, 2048, 8192, 512, 128256
 DEFAULT = TokenSeekConfig(check=False)
@@ -38,8 +41,15 @@ def roomy_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             yield
 
 
+DENSE = Method("dense")
+
+
 def counted(
-    monkeypatch: pytest.MonkeyPatch, config: TokenSeekConfig | None, supervised: float = 1.0
+    monkeypatch: pytest.MonkeyPatch,
+    method: Method = DENSE,
+    supervised: float = 1.0,
+    *,
+    adapters: bool = False,
 ) -> Counted:
     """Count a step of the shape of Llama-3.2-1B over 8192 tokens; its layers are alike."""
     found: list[Counted] = []
@@ -55,11 +65,14 @@ def counted(
                 tie_word_embeddings=True,
             )
             model = AutoModelForCausalLM.from_config(shape, dtype=torch.bfloat16).train()
-            if config is not None:
-                apply_tokenseek(model, config)
+            for parameter in model.parameters():  # as beside adapters, which count as nothing
+                parameter.requires_grad_(parameter.ndim == 1 or not adapters)
             ids = torch.zeros((1, S), dtype=torch.long)
-            with Counting(model.get_input_embeddings().weight) as counting:
-                model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+            with (
+                using(model, method),
+                Counting(model.get_input_embeddings().weight) as counting,
+            ):
+                method.loss_of(model, {"input_ids": ids, "labels": ids}).backward()
         found.append(counting.counted)
     return found[0].extrapolated(found[1], LAYERS - 2)
 
@@ -68,25 +81,13 @@ def counted(
 def dense() -> Counted:
     """A dense step."""
     with pytest.MonkeyPatch.context() as patch:
-        return counted(patch, None)
+        return counted(patch)
 
 
-def stated_operations(config: TokenSeekConfig, supervised: float) -> float:
-    """Those of a step, as the docstring of `training_step` states them."""
-    linear = 2 * S * (2 * D * D + 2 * D * D_KV + 3 * D * FF)
-    attention = 4 * S * S * D
-    head = 2 * S * D * V
-    record = LAYERS * (linear + attention)
-    replay = 3 * linear + 3.5 * attention
-    if config.gradient == "inject":
-        exact = 5 * linear + 7 * attention
-        return record + exact + (LAYERS - 1) * config.ratio * replay + 4 * head * supervised
-    answers = config.ratio if config.answer_ratio is None else config.answer_ratio
-    kept = answers * supervised + config.ratio * (1 - supervised)
-    scored = config.selector == "tokenseek"
-    scores = linear + 3 * attention + 2 * head * supervised if scored else 0
-    through_head = (3 if config.logits else 4) * answers * supervised * head
-    return record + LAYERS * kept * replay + scores + through_head
+def stated(method: Method, supervised: float = 1.0, *, adapters: bool = False) -> float:
+    """Operations of a step, as they are told beforehand."""
+    sizes = Sizes(LAYERS, 2 * D * D + 2 * D * D_KV + 3 * D * FF, D, D * V)
+    return step_operations(sizes, Instance(S, round(supervised * S)), method, adapters=adapters)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +108,30 @@ def test_a_step_costs_a_device_what_is_stated(
     supervised: float,
     share_of_dense: float,
 ) -> None:
-    ours, stated = counted(monkeypatch, config, supervised), stated_operations(config, supervised)
-    assert 0.9 * stated < ours.operations < 1.1 * stated
+    method = Method("ours", config)
+    ours = counted(monkeypatch, method, supervised)
+    assert ours.operations == pytest.approx(stated(method, supervised), rel=0.1)
     assert ours.operations < share_of_dense * dense.operations
     assert ours.calls < (3000 if config == DEFAULT else 2 * dense.calls)
     assert ours.reads <= 6
+
+
+@pytest.mark.parametrize("adapters", [False, True], ids=["full", "frozen"])
+@pytest.mark.parametrize(
+    ("method", "supervised"),
+    [
+        (DENSE, 1),
+        (Method("chunked", checkpointing=True, loss=chunked_loss), 512 / S),
+        (Method("default", DEFAULT, checkpointing=True), 1),
+        (Method("answers", ANSWERS), 512 / S),
+    ],
+    ids=["dense", "chunked", "default", "answers"],
+)
+def test_so_do_dense_and_checkpointed_steps_and_those_beside_frozen_weights(
+    monkeypatch: pytest.MonkeyPatch, method: Method, supervised: float, adapters: bool
+) -> None:
+    ours = counted(monkeypatch, method, supervised, adapters=adapters)
+    assert ours.operations == pytest.approx(stated(method, supervised, adapters=adapters), rel=0.1)
 
 
 @pytest.mark.parametrize("batch", ["none", "left", "right", "packed"])

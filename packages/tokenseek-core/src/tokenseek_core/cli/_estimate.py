@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_common.cli import CommonOptions, Console, check_folder
 from tokenseek_core._instances import share_kept, told
+from tokenseek_core.cli._written import write_result
 from tokenseek_core.estimate import EstimateSettings, estimate, memory_table, room_table
 
 
@@ -41,7 +41,5 @@ class Estimate(EstimateSettings, CommonOptions):
                 *room_table(found.rows),
             )
         result = found.summary()
-        if self.output is not None:
-            folder = fresh_folder(self.output, default="tokenseek-estimate")
-            (folder / "estimate.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_result(self.output, "estimate", result)
         console.result(result)

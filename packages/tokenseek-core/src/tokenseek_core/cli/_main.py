@@ -28,6 +28,11 @@ COMMANDS: Commands = {
         "tokenseek_core.cli._estimate",
         "Estimate",
     ),
+    "advise": CommandPlace(
+        "Say how to fine-tune a model on data: what each way takes, and which to choose.",
+        "tokenseek_core.cli._advise",
+        "Advise",
+    ),
     "supported": CommandPlace(
         "Say whether TokenSeek can train a model, and what to know of it.",
         "tokenseek_core.cli._supported",

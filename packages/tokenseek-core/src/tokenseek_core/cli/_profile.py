@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_common.cli import CommonOptions, Console, check_folder
+from tokenseek_core.cli._written import write_result
 from tokenseek_core.inspect import ProfileSettings, cost_table, profile
 
 
@@ -27,7 +27,5 @@ class Profile(ProfileSettings, CommonOptions):
             *cost_table(measured.costs),
         )
         result = measured.summary()
-        if self.output is not None:
-            folder = fresh_folder(self.output, default="tokenseek-profile")
-            (folder / "profile.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_result(self.output, "profile", result)
         console.result(result)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from tokenseek_common.cli import CommonOptions, Console, check_folder, fresh_folder
+from tokenseek_common.cli import CommonOptions, Console, check_folder
+from tokenseek_core.cli._written import write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,5 @@ class Supported(CommonOptions):
         for note in found.verdict.notes:
             console.print(f"- {note}")
         result = found.summary()
-        if self.output is not None:
-            folder = fresh_folder(self.output, default="tokenseek-supported")
-            (folder / "supported.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_result(self.output, "supported", result)
         console.result(result)

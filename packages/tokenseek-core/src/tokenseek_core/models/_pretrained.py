@@ -36,43 +36,75 @@ def load_pretrained(
     Raises:
         InputError: There is no such model, or it is no causal language model.
     """
+    tokenizer = load_tokenizer(source)
     with quiet():
         if source == SMOLLM2:
-            model, tokenizer = _load_smollm2(dtype)
+            model = _load_smollm2(dtype)
         else:
-            check_source(source)
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(source)
+            with _refused(source):
                 model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-            except (OSError, RuntimeError, ValueError) as error:
-                reason = str(error).strip().splitlines()[0].rstrip(".")
-                if isinstance(error, RuntimeError):
-                    if "ignore_mismatched_sizes" not in reason:
-                        raise
-                    reason = "its weights have other shapes than its config.json"
-                raise InputError(
-                    f"model ({source}) must be a causal language model that transformers can load "
-                    f"({reason}); give a folder, a hub id or {SMOLLM2}"
-                ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     # transformers wraps `to` in a way that hides its signature.
     return nn.Module.to(model, device), tokenizer
 
 
-def _load_smollm2(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer alone.
+
+    Args:
+        source: "smollm2", a folder that `save_pretrained` wrote, or an id on the hub.
+
+    Returns:
+        A tokenizer that has a padding token.
+
+    Raises:
+        InputError: There is none.
+    """
+    check_source(source)
+    with quiet(), _refused(source):
+        if source == SMOLLM2:
+            file = smollm2_file()
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _refused(source: str) -> Iterator[None]:
+    """Tell in one sentence what transformers cannot load.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        if isinstance(error, RuntimeError):
+            if "ignore_mismatched_sizes" not in reason:
+                raise
+            reason = "its weights have other shapes than its config.json"
+        raise InputError(
+            f"model ({source}) must be a causal language model that transformers can load "
+            f"({reason}); give a folder, a hub id or {SMOLLM2}"
+        ) from error
+
+
+def _load_smollm2(dtype: torch.dtype) -> PreTrainedModel:
     """Dequantise the 4-bit weights into an ordinary model, which can be trained and saved."""
     file = smollm2_file()
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     # The loaded model is flagged as quantised and refuses to be saved; its weights are not.
     config = loaded.config
     del config.quantization_config
-    model = type(loaded)(config)
+    model: PreTrainedModel = type(loaded)(config)
     nn.Module.to(model, dtype)
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
-    return model.eval(), tokenizer
+    model.eval()
+    return model
 
 
 @contextmanager
