@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import transformers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -28,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tokenseek_common.memory import measure
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.estimate._plans import Plan, ids
-from tokenseek_core.inspect import Method, using
+from tokenseek_core.inspect import Method, chunked_loss, using
 
 RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/long.json"
 FIGURE = RESULT.with_suffix(".png")
@@ -47,15 +46,13 @@ class Way:
 
     Args:
         label: How the figure calls it.
-        method: TokenSeek's settings, if any, and checkpointing.
-        chunked_head: Whether head and loss work in chunks.
+        method: TokenSeek's settings, if any, checkpointing, and the loss.
         longest: The longest sequence that is measured.
         limits: Most GiB that may be resident, by length.
     """
 
     label: str
     method: Method
-    chunked_head: bool = False
     longest: int = 8192
     limits: tuple[tuple[int, float], ...] = ()
 
@@ -84,7 +81,7 @@ WAYS = {
     "dense": Way("dense", Method("")),
     "checkpointing": Way("checkpointing", Method("", None, True)),
     "checkpointing-chunked": Way(
-        "checkpointing + head in chunks", Method("", None, True), chunked_head=True
+        "checkpointing + head in chunks", Method("", None, True, chunked_loss)
     ),
 }
 
@@ -102,18 +99,6 @@ def llama() -> LlamaConfig:
     )
 
 
-def loss_of(model: Any, tokens: Tensor, chunked_head: bool) -> Tensor:
-    """The loss of a step."""
-    if not chunked_head:
-        loss: Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
-        return loss
-    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
-    options = torch.nn.LinearCrossEntropyOptions()
-    return F.linear_cross_entropy(
-        hidden[0, :-1], model.lm_head.weight, tokens[0, 1:], options=options
-    )
-
-
 def measured(name: str, length: int) -> dict[str, float]:
     """Measure a step in this process."""
     torch.set_num_threads(1)
@@ -123,7 +108,7 @@ def measured(name: str, length: int) -> dict[str, float]:
     tokens = torch.randint(3, 8000, (1, length))
 
     def step(tokens: Tensor) -> None:
-        loss_of(model, tokens, way.chunked_head).backward()
+        way.method.loss_of(model, {"input_ids": tokens, "labels": tokens}).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -238,9 +223,7 @@ def main() -> int:
         # Before the step, all but the weights and AdamW's two averages.
         "process_gib": first["before_gib"] - 3 * 4 * parameters / GIB,
         "forecast": {
-            name: {str(length): forecast(name, length) for length in FORECAST}
-            for name, way in WAYS.items()
-            if not way.chunked_head
+            name: {str(length): forecast(name, length) for length in FORECAST} for name in WAYS
         },
         "torch": torch.__version__,
         "transformers": transformers.__version__,
