@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from tokenseek_core import TokenSeekConfig
+from tokenseek_core._instances import Instance
+from tokenseek_core.inspect import Method
+from tokenseek_core.inspect._operations import Sizes, step_operations
 from workspace import ROOT
 
 
@@ -17,7 +20,10 @@ def run_of(module: str) -> dict[str, Any]:
 def test_the_tables_in_the_readmes_are_those_of_the_recorded_results() -> None:
     bench = run_of("tokenseek_core")
     records = bench["recorded"]()
-    assert records.keys() == {cell.name for cell in bench["CELLS"]}
+    assert records.keys() == bench["GROUPS"].keys()
+    for supervised, rows in bench["GROUPS"].items():
+        steps = [step["method"] for step in records[supervised]["steps"]]
+        assert steps == [row.method.name for row in rows]
     for path in bench["READMES"]:
         text = path.read_text(encoding="utf-8")
         shown = text.split(bench["BEGIN"])[1].split(bench["END"])[0]
@@ -27,6 +33,18 @@ def test_the_tables_in_the_readmes_are_those_of_the_recorded_results() -> None:
 def test_recorded_shares_are_within_their_limits() -> None:
     bench = run_of("tokenseek_core")
     assert bench["above_limits"](bench["recorded"]()) == []
+
+
+def test_the_operations_that_are_counted_foretell_the_recorded_times() -> None:
+    bench = run_of("tokenseek_core")
+    smollm2 = Sizes(layers=30, block_weights=3_538_944, width=576, head_weights=49152 * 576)
+    for supervised, record in bench["recorded"]().items():
+        s = bench["LENGTH"]
+        instance = Instance(s, round(supervised * s))
+        dense = step_operations(smollm2, instance, Method("dense"))
+        for row, step in zip(bench["GROUPS"][supervised], record["steps"], strict=True):
+            counted = step_operations(smollm2, instance, row.method) / dense
+            assert step["shares_of_dense"]["cpu_seconds"] == pytest.approx(counted, rel=0.15)
 
 
 def test_the_estimate_is_within_its_limits() -> None:

@@ -1,25 +1,32 @@
-"""What a TokenSeek step costs beside a dense and a checkpointed one, in the same run.
+"""What a TokenSeek step costs beside dense and checkpointed ones, in the same run.
 
-Each cell is a file under benchmarks/results/tokenseek-core; cells that are there already are not
-measured again (--again does), so a run that was cut off goes on where it stopped. At the end the
-table in the READMEs is made anew from the files, and a share above its limit ends with exit code 1.
+Each group of steps, on a batch of which another share of the tokens carries the loss, is a file
+under benchmarks/results/tokenseek-core; groups that are there already are not measured again
+(--again does). At the end the table in the READMEs is made anew from the files, and a share above
+its limit ends with exit code 1. Times are seconds of the process on its one thread, so that other
+programs disturb them little.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import transformers
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from tokenseek_core import TokenSeekConfig
-from tokenseek_core.inspect import Method, compare_steps
+from tokenseek_core.inspect import Method, StepCost, chunked_loss, compare_steps
 from tokenseek_core.models import load_pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -28,113 +35,124 @@ READMES = (ROOT / "README.md", ROOT / "packages/tokenseek-core/README.md")
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
 
 LENGTH = 512
+CHUNK_ROWS = 128
+"""Rows of the rival's head at once; 8, which torch chooses by itself, take a fifth longer."""
+
+Limits = tuple[float, float, float]
+"""Largest shares of the dense step: saved bytes, working memory and time."""
+
+
+def torch_chunked_loss(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The dense loss by torch's own head and loss in chunks, over the rows that have a target."""
+    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        return chunked_loss(model, batch)
+    hidden, targets = _rows(model, batch)
+    options = torch.nn.LinearCrossEntropyOptions(
+        batch_chunk_size=min(CHUNK_ROWS, len(targets)), chunking_method=None
+    )
+    return F.linear_cross_entropy(hidden, _table(model), targets, options=options)
+
+
+def loss_of_targets(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The dense loss with the head on the rows that have a target alone."""
+    hidden, targets = _rows(model, batch)
+    return F.cross_entropy(F.linear(hidden, _table(model)), targets)
+
+
+def _table(model: PreTrainedModel) -> Tensor:
+    weight: Tensor = model.get_output_embeddings().weight
+    return weight
+
+
+def _rows(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Final hidden states of the rows that have a target, [n, d], and the targets, [n]."""
+    decoder = model.get_decoder()
+    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+    targets = batch["labels"][:, 1:]
+    return hidden[targets != -100], targets[targets != -100]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Row:
     """One row of the table.
 
     Args:
-        name: The file that holds it.
-        label: How the table calls it.
-        method: The step that is compared with dense and checkpointed ones.
-        supervised: Share of the tokens that have a target.
-        limits: Largest shares of the dense step: saved bytes, working memory and time.
+        method: The step; its name is how the table calls it.
+        limits: What it may take.
     """
 
-    name: str
-    label: str
     method: Method
-    supervised: float
-    limits: tuple[float, float, float]
+    limits: Limits = (float("inf"),) * 3
 
 
-def cell(
-    name: str,
-    label: str,
-    *,
-    selector: str,
-    gradient: str = "restart",
-    ratio: float = 0.1,
-    checkpointing: bool = False,
-    supervised: float = 1.0,
-    limits: tuple[float, float, float] = (float("inf"),) * 3,
-) -> Cell:
-    """A cell of the table from the settings that tell it from the others."""
-    config = TokenSeekConfig(ratio=ratio, selector=selector, gradient=gradient)  # type: ignore[arg-type]
-    return Cell(name, label, Method(label, config, checkpointing), supervised, limits)
+def ours(label: str, config: TokenSeekConfig, limits: Limits = (float("inf"),) * 3) -> Row:
+    """A row with TokenSeek's settings, checkpointed where its label says so."""
+    return Row(Method(label, config, checkpointing="+ checkpointing" in label), limits)
 
 
-CELLS = (
-    cell("random-10", "r = 0.1, random", selector="random", limits=(0.14, 0.17, 0.45)),
-    cell(
-        "tokenseek-10",
-        "r = 0.1, TokenSeek scores",
-        selector="tokenseek",
-        limits=(0.14, 0.20, 0.57),
-    ),
-    cell(
-        "tokenseek-10-checkpointing",
-        "r = 0.1, TokenSeek scores + checkpointing",
-        selector="tokenseek",
+PAPER, DEFAULT, ANSWERS = TokenSeekConfig.paper(), TokenSeekConfig(), TokenSeekConfig.answers()
+RANDOM = dataclasses.replace(PAPER, selector="random")
+CHECKPOINTED = Row(Method("dense + checkpointing", checkpointing=True))
+CHUNKED = Row(
+    Method(
+        "dense + checkpointing + head and loss in chunks",
         checkpointing=True,
-        limits=(0.03, 0.15, 0.65),
-    ),
-    cell(
-        "tokenseek-10-prompts",
-        "r = 0.1, TokenSeek scores, 40 % of the tokens an unsupervised prompt",
-        selector="tokenseek",
-        supervised=0.6,
-    ),
-    cell("random-30", "r = 0.3, random", selector="random", ratio=0.3),
-    cell("tokenseek-30", "r = 0.3, TokenSeek scores", selector="tokenseek", ratio=0.3),
-    cell(
-        "inject-10",
-        "r = 0.1, sampled and injected (the default)",
-        selector="sampled",
-        gradient="inject",
-        limits=(0.14, 0.20, 0.70),
-    ),
-    cell(
-        "inject-10-prompts",
-        "r = 0.1, sampled and injected, 40 % of the tokens an unsupervised prompt",
-        selector="sampled",
-        gradient="inject",
-        supervised=0.6,
-    ),
-    cell(
-        "inject-10-checkpointing",
-        "r = 0.1, sampled and injected + checkpointing",
-        selector="sampled",
-        gradient="inject",
-        checkpointing=True,
-        limits=(0.03, 0.20, 0.75),
-    ),
+        loss=torch_chunked_loss,
+    )
 )
+GROUPS: dict[float, tuple[Row, ...]] = {
+    1.0: (
+        CHECKPOINTED,
+        CHUNKED,
+        ours("r = 0.1, random", RANDOM, (0.14, 0.17, 0.45)),
+        ours("r = 0.1, TokenSeek scores", PAPER, (0.14, 0.20, 0.57)),
+        ours("r = 0.1, TokenSeek scores + checkpointing", PAPER, (0.03, 0.15, 0.65)),
+        ours("r = 0.3, random", dataclasses.replace(RANDOM, ratio=0.3)),
+        ours("r = 0.3, TokenSeek scores", dataclasses.replace(PAPER, ratio=0.3)),
+        ours("r = 0.1, sampled and injected (the default)", DEFAULT, (0.14, 0.20, 0.70)),
+        ours("r = 0.1, sampled and injected + checkpointing", DEFAULT, (0.03, 0.20, 0.75)),
+    ),
+    0.6: (
+        CHECKPOINTED,
+        CHUNKED,
+        ours("r = 0.1, TokenSeek scores", PAPER),
+        ours("r = 0.1, sampled and injected (the default)", DEFAULT),
+    ),
+    0.12: (
+        CHECKPOINTED,
+        Row(Method("dense, head on the rows with a target alone", loss=loss_of_targets)),
+        CHUNKED,
+        ours("answers: all those tokens, a tenth of the others", ANSWERS, (0.25, 0.20, 0.50)),
+        ours("answers + checkpointing", ANSWERS, (0.06, 0.20, 0.55)),
+    ),
+}
+"""The rows by the share of the tokens that carry the loss; dense is measured with each."""
 
 
-def measure(cells: list[Cell], repeats: int) -> None:
-    """Measure each cell against dense and checkpointed steps of the same run, and write it."""
+def path_of(supervised: float) -> Path:
+    """The file of a group."""
+    return RESULTS / f"supervised-{round(100 * supervised)}.json"
+
+
+def measure(groups: list[float], repeats: int) -> None:
+    """Measure each group, its steps taking turns, and write it."""
     torch.set_num_threads(1)  # what other cores do disturbs a single thread least
     torch.manual_seed(0)
     model, _ = load_pretrained("smollm2", device=torch.device("cpu"), dtype=torch.float32)
     model.train()
     ids = torch.randint(model.config.vocab_size, (1, LENGTH))
-    for wanted in cells:
+    for supervised in groups:
         labels = ids.clone()
-        labels[:, : round((1 - wanted.supervised) * LENGTH)] = -100
-        steps = (Method("dense"), Method("checkpointing", checkpointing=True), wanted.method)
-        costs = compare_steps(model, {"input_ids": ids, "labels": labels}, steps, repeats=repeats)
-        dense, rival, ours = (cost.summary() for cost in costs)
+        labels[:, : round((1 - supervised) * LENGTH)] = -100
+        steps = [Method("dense"), *(row.method for row in GROUPS[supervised])]
+        batch = {"input_ids": ids, "labels": labels}
+        dense, *costs = compare_steps(model, batch, steps, repeats=repeats)
         record = {
-            "label": wanted.label,
             "model": "SmolLM2-135M-Instruct, dequantised from 4 bits to float32",
             "batch": [1, LENGTH],
-            "supervised_share": wanted.supervised,
-            "dense": dense,
-            "checkpointing": rival,
-            "ours": ours,
-            "shares_of_dense": {"ours": shares(ours, dense), "checkpointing": shares(rival, dense)},
+            "supervised_share": supervised,
+            "dense": dense.summary(),
+            "steps": [cost.summary() | {"shares_of_dense": shares(cost, dense)} for cost in costs],
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),
@@ -142,50 +160,42 @@ def measure(cells: list[Cell], repeats: int) -> None:
             "repeats": repeats,
         }
         RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{wanted.name}.json"
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        sys.stdout.write(f"{path.name}: {record['shares_of_dense']}\n")
-        sys.stdout.flush()
+        path_of(supervised).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def shares(ours: dict[str, Any], dense: dict[str, Any]) -> dict[str, float]:
-    """Our figures as shares of the dense step's."""
+def shares(cost: StepCost, dense: StepCost) -> dict[str, float]:
+    """A step's figures as shares of the dense one's."""
     figures = ("saved_bytes", "working_bytes", "cpu_seconds")
-    return {figure: round(ours[figure] / dense[figure], 4) for figure in figures} | {
-        "kept_bytes": round(ours["kept_bytes"] / dense["saved_bytes"], 4)
+    return {name: round(getattr(cost, name) / getattr(dense, name), 4) for name in figures} | {
+        "kept_bytes": round(cost.kept_bytes / dense.saved_bytes, 4)
     }
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """The cells that are on disk, by name."""
-    found = {}
-    for wanted in CELLS:
-        path = RESULTS / f"{wanted.name}.json"
-        if path.exists():
-            found[wanted.name] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def recorded() -> dict[float, dict[str, Any]]:
+    """The groups that are on disk."""
+    return {
+        supervised: json.loads(path_of(supervised).read_text(encoding="utf-8"))
+        for supervised in GROUPS
+        if path_of(supervised).exists()
+    }
 
 
-def table(records: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table of all recorded cells, each with checkpointing in the same run."""
+def table(records: Mapping[float, dict[str, Any]]) -> str:
+    """The Markdown table of all recorded steps."""
     lines = [
-        "| step | saved for backward | working memory | time | dense + checkpointing, same run |",
+        "| carry the loss | step | saved for backward | working memory | time |",
         "|---|---|---|---|---|",
     ]
-    for record in records.values():
-        ours, rival = (record["shares_of_dense"][name] for name in ("ours", "checkpointing"))
-        saved = _percent(ours["saved_bytes"])
-        if "+ checkpointing" in record["label"]:
-            saved += f" + {_percent(ours['kept_bytes'])} keys and values"
-        beside = [_percent(rival[f]) for f in ("saved_bytes", "working_bytes", "cpu_seconds")]
-        cells = [
-            record["label"],
-            saved,
-            _percent(ours["working_bytes"]),
-            _percent(ours["cpu_seconds"]),
-            " / ".join(beside),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    for supervised, record in records.items():
+        for step in record["steps"]:
+            share = step["shares_of_dense"]
+            saved = _percent(share["saved_bytes"])
+            if share["kept_bytes"] and "+ checkpointing" in step["method"]:
+                saved += f" + {_percent(share['kept_bytes'])} keys and values"
+            figures = [saved, _percent(share["working_bytes"]), _percent(share["cpu_seconds"])]
+            lines.append(
+                "| " + " | ".join([f"{100 * supervised:.0f} %", step["method"], *figures]) + " |"
+            )
     return "\n".join(lines)
 
 
@@ -201,30 +211,29 @@ def write_tables(text: str) -> None:
         path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def above_limits(records: dict[str, dict[str, Any]]) -> list[str]:
+def above_limits(records: Mapping[float, dict[str, Any]]) -> list[str]:
     """A sentence for each share that is above its limit."""
     found = []
-    for wanted in CELLS:
-        if wanted.name not in records:
-            continue
-        share = records[wanted.name]["shares_of_dense"]["ours"]
-        figures = (share["saved_bytes"], share["working_bytes"], share["cpu_seconds"])
-        for name, value, limit in zip(
-            ("saved for backward", "working memory", "time"), figures, wanted.limits, strict=True
-        ):
-            if value > limit:
-                found.append(f"{wanted.label}: {name} {value:.1%} is above {limit:.0%}")
+    for supervised, record in records.items():
+        for row, step in zip(GROUPS[supervised], record["steps"], strict=True):
+            share = step["shares_of_dense"]
+            figures = (share["saved_bytes"], share["working_bytes"], share["cpu_seconds"])
+            for name, value, limit in zip(
+                ("saved for backward", "working memory", "time"), figures, row.limits, strict=True
+            ):
+                if value > limit:
+                    found.append(f"{row.method.name}: {name} {value:.1%} is above {limit:.0%}")
     return found
 
 
 def main() -> int:
     """Measure what is missing, write the tables, and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--again", action="store_true", help="measure every cell anew")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps; the shortest counts")
+    parser.add_argument("--again", action="store_true", help="measure every group anew")
+    parser.add_argument("--repeats", type=int, default=3, help="timed steps; the shortest counts")
     arguments = parser.parse_args()
     done = {} if arguments.again else recorded()
-    missing = [wanted for wanted in CELLS if wanted.name not in done]
+    missing = [supervised for supervised in GROUPS if supervised not in done]
     if missing:
         measure(missing, arguments.repeats)
     records = recorded()
