@@ -47,6 +47,12 @@ def test_the_operations_that_are_counted_foretell_the_recorded_times() -> None:
             assert step["shares_of_dense"]["cpu_seconds"] == pytest.approx(counted, rel=0.15)
 
 
+def test_the_page_about_choosing_shows_the_operations_that_are_counted() -> None:
+    choosing = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/choosing.py"))
+    text = choosing["PAGE"].read_text(encoding="utf-8")
+    assert text == choosing["with_table"](text)
+
+
 def test_the_estimate_is_within_its_limits() -> None:
     estimate = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/estimate.py"))
     record = json.loads(estimate["RESULT"].read_text(encoding="utf-8"))

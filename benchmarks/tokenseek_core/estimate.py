@@ -29,6 +29,7 @@ RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/estimate
 BATCH, LENGTH = 1, 2048
 CHUNKED = ", loss in chunks"
 INJECTED = ", sampled and injected"
+ANSWERS = ", answers that are 12 % of the tokens"
 LIMITS = {
     "4-bit LoRA + TokenSeek" + CHUNKED: 0.13,
     "4-bit LoRA + TokenSeek + checkpointing" + CHUNKED: 0.10,
@@ -52,15 +53,16 @@ def llama() -> LlamaConfig:
 
 
 def wanted() -> dict[str, Plan]:
-    """All plans by name: with the paper's settings, with its loss in chunks, and injected."""
+    """All plans by name: the paper's settings, its loss in chunks, injected, and for answers."""
     adapters = Adapters(rank=8, float32=False)
     paper = TokenSeekConfig.paper()
     found = {plan.name: plan for plan in plans(paper, adapters)}
-    for ending, settings in (
-        (CHUNKED, dataclasses.replace(paper, logits=False)),
-        (INJECTED, TokenSeekConfig(selector="sampled", gradient="inject")),
+    for ending, settings, supervised in (
+        (CHUNKED, dataclasses.replace(paper, logits=False), 1.0),
+        (INJECTED, TokenSeekConfig(selector="sampled", gradient="inject"), 1.0),
+        (ANSWERS, TokenSeekConfig.answers(), 0.12),
     ):
-        for plan in plans(settings, adapters):
+        for plan in plans(settings, adapters, supervised):
             if plan.method.config is not None:
                 found[plan.name + ending] = plan
     return found
