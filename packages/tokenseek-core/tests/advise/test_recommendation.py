@@ -63,7 +63,8 @@ def test_the_reason_has_the_figures_of_what_is_advised_and_of_its_rival() -> Non
         "Your answers are 21% of the tokens: keep all that carry the loss and a tenth of the "
         "others, for 0.25 of dense's memory at 0.50 of its operations. Checkpointing with head and "
         "loss in chunks, whose gradient is the dense one, takes 0.50 of dense's memory at 1.30 of "
-        "its operations."
+        "its operations. After its first steps finetune says so where too much of the gradient "
+        "would go through what is left out."
     )
 
 

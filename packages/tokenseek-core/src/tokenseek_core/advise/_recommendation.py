@@ -70,7 +70,8 @@ def recommend(
 _REASONS = {
     ANSWERS: "Your answers are {supervised} of the tokens: keep all that carry the loss and a "
     "tenth of the others, for {ours}. Checkpointing with head and loss in chunks, whose gradient "
-    "is the dense one, takes {rival}.",
+    "is the dense one, takes {rival}. After its first steps finetune says so where too much of the "
+    "gradient would go through what is left out.",
     ANSWERS_CHECKPOINTED: "Your answers are {supervised} of the tokens: keep all that carry the "
     "loss and a tenth of the others, checkpointed so that they fit, for {ours}. The dense gradient "
     "takes {rival}, with checkpointing and head and loss in chunks.",
