@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from transformers import Qwen3MoeConfig
 
@@ -20,7 +22,7 @@ def test_sizes_are_read_from_a_config() -> None:
 
 
 def test_of_experts_those_count_that_a_token_passes() -> None:
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 32,
         "moe_intermediate_size": 24,
         "num_hidden_layers": 2,
