@@ -32,7 +32,7 @@ from tokenseek_core.inspect import Method, chunked_loss, using
 RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/long.json"
 FIGURE = RESULT.with_suffix(".png")
 
-LENGTHS = (2048, 8192, 16384)
+LENGTHS = (2048, 8192, 16384, 32768)
 FORECAST = (2048, 8192, 16384, 32768, 65536, 131072)
 WARM = 64
 """Tokens of the step before, which makes the optimizer's state and has the check."""
@@ -72,7 +72,7 @@ WAYS = {
     "default": Way(
         "TokenSeek, the default",
         Method("", TokenSeekConfig()),
-        longest=16384,
+        longest=32768,
         limits=((16384, 3.0), (32768, 4.0)),
     ),
     "default-checkpointing": Way(

@@ -112,4 +112,6 @@ def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> flo
     assert expected
     norms = {n: float(gradient.norm()) for n, gradient in expected.items()}
     least = max(1e-5 * math.hypot(*norms.values()), 1e-12)
-    return max(float((found[n] - expected[n]).norm()) / max(norms[n], least) for n in expected)
+    errors = [float((found[n] - expected[n]).norm()) / max(norms[n], least) for n in expected]
+    assert all(map(math.isfinite, errors)), "a maximum would not show them"
+    return max(errors)
