@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,9 @@ def taken(loss: Tensor, leaves: dict[str, Tensor]) -> tuple[float, dict[str, Ten
 
 def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest relative difference of a gradient."""
-    return max(float((found[n] - g).norm() / g.norm()) for n, g in expected.items())
+    errors = [float((found[n] - g).norm() / g.norm()) for n, g in expected.items()]
+    assert all(map(math.isfinite, errors)), "a maximum would not show them"
+    return max(errors)
 
 
 @paddings
