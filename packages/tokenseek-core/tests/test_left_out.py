@@ -67,10 +67,20 @@ def steps(count: int, config: TokenSeekConfig, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_much_is_said_once_after_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    (told,) = steps(30, ANSWERS, monkeypatch, 0.0)
+    monkeypatch.setattr("tokenseek_core._apply.LOOKED_AT", (5, 12))
+    (told,) = steps(8, ANSWERS, monkeypatch, 0.0)
     assert WARNING in told
     assert told.endswith("take a larger ratio than 0.2")
-    assert steps(11, ANSWERS, monkeypatch, 0.0) == [], "four steps are looked at"
+    assert steps(7, ANSWERS, monkeypatch, 0.0) == [], "four steps are looked at"
+
+
+def test_what_goes_through_them_later_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.1, 0.2, 0.1, 0.2, 0.9, 0.8, 0.6, 0.7])
+    monkeypatch.setattr("tokenseek_core._apply.LOOKED_AT", (2, 9))
+    monkeypatch.setattr("tokenseek_core._apply.left_out_share", lambda *given: next(shares))
+    (told,) = steps(14, ANSWERS, monkeypatch, 0.5)
+    assert told.startswith("75% of the gradient")
+    assert next(shares, None) is None
 
 
 @pytest.mark.parametrize(

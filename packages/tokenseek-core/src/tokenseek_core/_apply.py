@@ -28,8 +28,12 @@ from tokenseek_core._requirements import require_applicable, require_reachable, 
 from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
 
-LOOKED_AT = range(9, 13)
-"""Steps with which the gradient through tokens that are left out is compared with the whole."""
+LOOKED_AT = (10, 100, 1000)
+"""Steps from which on the gradient through tokens that are left out is compared with the whole:
+what must be read off a prompt may be learnt late, and little goes through it before."""
+
+LOOKS = 4
+"""Steps in a row, of which one instance each is looked at."""
 
 
 class TokenSeekNotRunWarning(UserWarning):
@@ -172,13 +176,14 @@ class TokenSeekHandle:
     def _look(self, batch: Batch, report: StepReport) -> None:
         """After the first steps, look at what goes through the tokens that are left out."""
         self._steps += 1
-        if self._steps not in LOOKED_AT:
+        since = self._steps - max((first for first in LOOKED_AT if first <= self._steps), default=0)
+        if self._steps < LOOKED_AT[0] or since >= LOOKS:
             return
         keep = torch.zeros_like(batch.valid[:1])
         keep.scatter_(1, report.indices[:1].to(keep.device), report.active[:1].to(keep.device))
         self._left_out.append(left_out_share(self._anatomy, batch.first(), keep))
-        share = sum(self._left_out) / len(self._left_out)
-        if self._steps == LOOKED_AT[-1] and share > MUCH:
+        share = sum(self._left_out[-LOOKS:]) / LOOKS
+        if since == LOOKS - 1 and share > MUCH:
             self._tell(
                 f"{share:.0%} of the gradient would go through prompt tokens that are left out: "
                 "what the answers must read off the prompt may be learnt late; should the loss "
