@@ -426,7 +426,7 @@ def test_the_embedded_model_learns_a_little_in_one_step(
     monkeypatch.setattr(_material, "MOST_TOKENS", 80)
     monkeypatch.setattr(_material, "MEASURED_TOKENS", 64)
     monkeypatch.setattr(_demo, "REPEATS", 1)
-    monkeypatch.setattr(_demo, "methods", lambda config: methods(config)[:3])
+    monkeypatch.setattr(_demo, "methods", lambda config: methods(config)[:4])
     output = tmp_path / "out"
     assert main([*FIRST_PART, "--steps", "1", "--output", str(output), "--quiet"]) == 0
     numbers = json.loads((output / "report.json").read_text(encoding="utf-8"))

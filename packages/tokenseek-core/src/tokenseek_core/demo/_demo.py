@@ -15,7 +15,7 @@ from tokenseek_core.demo._passage import seek
 from tokenseek_core.demo._result import DemoResult, Lessons, Setup
 from tokenseek_core.demo._settings import DemoSettings
 from tokenseek_core.demo._training import REPEATS, Training, Weights, fine_tune, held_out_loss
-from tokenseek_core.inspect import StepCost, compare_steps, methods
+from tokenseek_core.inspect import Method, StepCost, compare_steps, methods
 from tokenseek_core.models._embedded import check_source
 from tokenseek_core.models._pretrained import load_pretrained
 
@@ -93,8 +93,13 @@ def _measure(
     console.note(f"measuring dense, checkpointed and TokenSeek steps on {length} tokens")
     batch = material.collator([material.measured.example])
     on_device = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    compared = [method for method in methods(settings.config) if method.loss is None]
+    compared = _compared(settings)
     return tuple(compare_steps(model.train(), on_device, compared, repeats=REPEATS))
+
+
+def _compared(settings: DemoSettings) -> list[Method]:
+    """Those with the loss of the model itself; the first three are trained."""
+    return [method for method in methods(settings.config) if method.loss is None]
 
 
 def _train(
@@ -108,9 +113,8 @@ def _train(
     batches = material.training_batches(settings.steps, seed=settings.seed)
     held_out = material.held_out_batches()
     before = held_out_loss(model, held_out)
-    dense, checkpointing, _, seek, _ = methods(settings.config)
     trainings = []
-    for method in (dense, checkpointing, seek):
+    for method in _compared(settings)[:3]:
         start.restore()
         with console.progress(f"fine-tuning, {method.name}", total=settings.steps) as progress:
             trainings.append(
