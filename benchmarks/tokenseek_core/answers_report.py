@@ -64,10 +64,11 @@ def behind_dense(task: str, method: str) -> list[float]:
 
 
 def share_of_gain(task: str, method: str) -> str:
-    """Of what dense training takes off the loss before it, what a method does."""
-    start = recorded(task, COSTS)["start_loss"]
-    dense = statistics.mean(losses(task, DENSE).values())
-    return f"{(start - statistics.mean(losses(task, method).values())) / (start - dense):.2f}"
+    """Of what dense training takes off the loss before it, what a method does on the same seeds."""
+    start, dense = recorded(task, COSTS)["start_loss"], losses(task, DENSE)
+    ours = {seed: loss for seed, loss in losses(task, method).items() if seed in dense}
+    mean = statistics.mean(dense[seed] for seed in ours)
+    return f"{(start - statistics.mean(ours.values())) / (start - mean):.2f}"
 
 
 def time_of(task: str, method: str) -> str:
