@@ -17,7 +17,7 @@ class Demo(DemoSettings, CommonOptions):
 
     Dense, checkpointed and TokenSeek training start from the same weights and take the same steps
     on docstrings of Python's standard library, without any network; then an adapter learns what its
-    functions do. With the embedded model it takes about six minutes on two cores and 5 GB of
+    functions do. With the embedded model it takes about eight minutes on two cores and 5 GB of
     memory. report.html and report.json go to the folder that --output names, or to a new
     tokenseek-demo-001.
     """
