@@ -8,11 +8,12 @@ import pytest
 from torch import nn
 from transformers import PreTrainedModel
 
-from families import tiny_model
+from families import tiny_batch, tiny_model, with_lora
 from float64 import spare_float64
 from slow_inject import slow_inject
 from slow_reference import gradients, relative_error, slow_loss
 from taken import Taken, always, take_step
+from tiny_models import checkpointed
 from tokenseek_core import TokenSeekConfig
 
 BOUND = 1e-10
@@ -53,3 +54,16 @@ def assert_exact(
     taken = take_step(outer or model, batch, config)
     assert_reference(taken, model, batch, outer, config.gradient)
     return taken
+
+
+def assert_exact_again(monkeypatch: pytest.MonkeyPatch, way: str, gradient: Any) -> None:
+    """Compare a step of which parts are computed again: by checkpointing, reentrant, or LoRA."""
+    model = exact_model(monkeypatch)
+    trained: nn.Module = with_lora(model) if way == "lora" else model
+    if way == "reentrant":
+        checkpointed(model, use_reentrant=True)
+    if way == "checkpointing":
+        checkpointed(model)
+    taken = take_step(trained, tiny_batch("left"), always(gradient=gradient))
+    checkpointed(model, enable=False)
+    assert_reference(taken, model, tiny_batch("left"), trained, gradient=gradient)

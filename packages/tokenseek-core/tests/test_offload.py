@@ -15,7 +15,6 @@ from exact import assert_reference, exact_model
 from families import packed_batch, tiny_batch, with_lora
 from taken import always, take_step
 from test_devices import PLACES, two_devices
-from test_toggled import reentrant
 from tiny_models import checkpointed
 from tokenseek_core import apply_tokenseek
 
@@ -37,7 +36,7 @@ def test_offloaded_steps_equal_the_slow_reference(
     model = exact_model(monkeypatch, family)
     trained: nn.Module = with_lora(model) if way == "lora" else model
     if way == "reentrant":
-        reentrant(model)
+        checkpointed(model, use_reentrant=True)
     if way == "checkpointing":
         checkpointed(model)
     batch = packed_batch() if way == "packed" else tiny_batch("left")

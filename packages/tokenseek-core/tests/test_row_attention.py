@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from exact import BOUND, assert_exact, assert_reference, exact_model
-from families import packed_batch, tiny_batch, with_lora
+from exact import BOUND, assert_exact, assert_exact_again, exact_model
+from families import packed_batch, tiny_batch
 from slow_reference import relative_error
 from taken import always, take_step
-from test_toggled import reentrant
-from tiny_models import checkpointed
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._chunks import MOST_ON_HOST
 from tokenseek_core._row_attention import Chunk, cut
@@ -102,15 +100,7 @@ def test_given_masks_in_chunks_equal_the_slow_reference(
 def test_rows_in_chunks_may_be_computed_again_as_parts_of_blocks(
     monkeypatch: pytest.MonkeyPatch, chunks: list[list[Chunk]], way: str, gradient: Any
 ) -> None:
-    model = exact_model(monkeypatch)
-    trained: nn.Module = with_lora(model) if way == "lora" else model
-    if way == "reentrant":
-        reentrant(model)
-    if way == "checkpointing":
-        checkpointed(model)
-    taken = take_step(trained, tiny_batch("left"), always(gradient=gradient))
-    checkpointed(model, enable=False)
-    assert_reference(taken, model, tiny_batch("left"), trained, gradient=gradient)
+    assert_exact_again(monkeypatch, way, gradient)
     assert max(map(len, chunks)) > 1
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
+from torch import Tensor
 
-from exact import assert_reference, exact_model
-from families import FAMILIES, tiny_batch, tiny_model, with_lora
+from exact import assert_exact_again, assert_reference, exact_model
+from families import FAMILIES, tiny_batch, tiny_model
 from taken import always, take_step
-from test_toggled import reentrant
-from tiny_models import checkpointed
 from tokenseek_core._anatomy import find_blocks
 from tokenseek_core._tiles import feeds_forward, run_tiles, widest
 
@@ -57,16 +55,8 @@ def test_tiles_equal_the_slow_reference(
 def test_tiles_may_be_computed_again_as_parts_of_blocks(
     monkeypatch: pytest.MonkeyPatch, tiles: list[int], way: str, gradient: Any
 ) -> None:
-    model = exact_model(monkeypatch)
-    trained: nn.Module = with_lora(model) if way == "lora" else model
-    if way == "reentrant":
-        reentrant(model)
-    if way == "checkpointing":
-        checkpointed(model)
-    taken = take_step(trained, tiny_batch("left"), always(gradient=gradient))
-    checkpointed(model, enable=False)
+    assert_exact_again(monkeypatch, way, gradient)
     assert max(tiles) == ROWS
-    assert_reference(taken, model, tiny_batch("left"), trained, gradient=gradient)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

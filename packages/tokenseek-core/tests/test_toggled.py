@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from exact import BOUND, assert_reference, exact_model
 from families import tiny_batch, tiny_model, with_lora
@@ -111,17 +110,11 @@ def test_checkpointing_may_be_toggled_between_steps() -> None:
             assert relative_error(taken.gradients, expected.gradients) < BOUND
 
 
-def reentrant(model: PreTrainedModel) -> PreTrainedModel:
-    current = getattr(model, "activation_checkpointing_enable", None)
-    (current or model.gradient_checkpointing_enable)({"use_reentrant": True})
-    return model
-
-
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2"])
 def test_reentrant_checkpointing_changes_no_gradient(family: str) -> None:
     model = tiny_model(family)
     expected = take_step(model, tiny_batch("right"), always())
-    taken = take_step(reentrant(model), tiny_batch("right"), always())
+    taken = take_step(checkpointed(model, use_reentrant=True), tiny_batch("right"), always())
     assert taken.loss == expected.loss
     assert relative_error(taken.gradients, expected.gradients) < BOUND
 
@@ -130,7 +123,7 @@ def test_reentrant_checkpointing_reaches_adapters_through_frozen_embeddings() ->
     model = tiny_model("llama")
     outer = with_lora(model)
     expected = take_step(outer, tiny_batch("right"), always())
-    reentrant(model).enable_input_require_grads()
+    checkpointed(model, use_reentrant=True).enable_input_require_grads()
     taken = take_step(outer, tiny_batch("right"), always())
     assert relative_error(taken.gradients, expected.gradients) < BOUND
 

@@ -18,7 +18,7 @@ from tokenseek_core import TokenSeekConfig
 from tokenseek_core._instances import instance_of, share_kept, supervised_share, told
 from tokenseek_core._selection import kept_tokens
 from tokenseek_core.training import FinetuneSettings, finetune
-from tokenseek_core.training._rows import AlikeTogether
+from tokenseek_core.training._alike import AlikeTogether
 
 SETTINGS = FinetuneSettings(model="m", data="d")
 

@@ -132,7 +132,6 @@ def _course(*costs: StepCost) -> Iterator[str]:
 
 def _learning(result: DemoResult) -> str:
     """Held-out loss, against steps and against seconds."""
-    by_step, by_second = _curves(result.trainings)
     lessons = result.lessons
     return report.section(
         "Learning",
@@ -142,12 +141,7 @@ def _learning(result: DemoResult) -> str:
             f"{lessons.held_out_texts} texts of modules that none of them trained on, through all "
             "tokens, whatever the method."
         ),
-        report.legend(by_step),
-        report.side_by_side(
-            report.curves("Against steps", "steps", Y_LABEL, by_step),
-            report.curves("Against time", "seconds of training", Y_LABEL, by_second),
-        ),
-        _losses(result.trainings),
+        *_learnt(result.trainings),
         report.paragraph(
             f"{same_losses(*result.trainings[:2])} Times are of the steps alone, without the "
             "tests between them; processor time is the sum over threads, and the steadier figure "
@@ -157,8 +151,8 @@ def _learning(result: DemoResult) -> str:
     )
 
 
-def _curves(trainings: Sequence[Training]) -> tuple[list[report.Curve], list[report.Curve]]:
-    """Held-out losses against steps, and against seconds."""
+def _learnt(trainings: Sequence[Training]) -> Iterator[str]:
+    """Held-out losses against steps and against seconds, as curves and as a table."""
     by_step, by_second = (
         [
             report.Curve(
@@ -171,7 +165,12 @@ def _curves(trainings: Sequence[Training]) -> tuple[list[report.Curve], list[rep
         ]
         for across in ("step", "seconds")
     )
-    return by_step, by_second
+    yield report.legend(by_step)
+    yield report.side_by_side(
+        report.curves("Against steps", "steps", Y_LABEL, by_step),
+        report.curves("Against time", "seconds of training", Y_LABEL, by_second),
+    )
+    yield _losses(trainings)
 
 
 def _losses(trainings: Sequence[Training]) -> str:
@@ -202,7 +201,6 @@ def _answers(answers: Answers | None) -> str:
                 "the model takes too few tokens for the sources of functions."
             ),
         )
-    by_step, by_second = _curves(answers.trainings)
     return report.section(
         "Answers behind prompts",
         report.paragraph(
@@ -220,12 +218,7 @@ def _answers(answers: Answers | None) -> str:
             "are learnt.",
             small=True,
         ),
-        report.legend(by_step),
-        report.side_by_side(
-            report.curves("Against steps", "steps", Y_LABEL, by_step),
-            report.curves("Against time", "seconds of training", Y_LABEL, by_second),
-        ),
-        _losses(answers.trainings),
+        *_learnt(answers.trainings),
         report.paragraph(
             f"{answers.trained_texts} steps of one text each, tested on {answers.held_out_texts} "
             "functions of modules that none of them trained on: one run of one seed.",

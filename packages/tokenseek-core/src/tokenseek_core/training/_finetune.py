@@ -26,10 +26,10 @@ from tokenseek_core._selection import kept_tokens
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
 from tokenseek_core.models._lora import check_peft, with_lora
 from tokenseek_core.models._pretrained import load_pretrained
+from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._result import FinetuneResult
 from tokenseek_core.training._resuming import check_resumable
-from tokenseek_core.training._rows import AlikeTogether
 from tokenseek_core.training._run_record import check_examples, check_options, write_record
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task

@@ -21,7 +21,6 @@ class AlikeTogether(Sampler[int]):
     """
 
     def __init__(self, kept: Sequence[int], *, batch_size: int, seed: int) -> None:
-        self.batch_size = batch_size
         self.order = BatchOrder(kept, batch_size=batch_size, by_length=True, seed=seed)
 
     def set_epoch(self, epoch: int) -> None:
