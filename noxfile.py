@@ -102,6 +102,7 @@ PACKAGES = {
         test_only=("accelerate", "transformers"),  # its training room serves those who have both
     ),
 }
+TRAINERS = ("tokenseek-core[trl]", "lightning-fabric")  # where some users of it train
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
 
 # Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.
@@ -158,6 +159,13 @@ def tests(session: nox.Session, distribution: str) -> None:
 
 
 @nox.session(requires=["build"])
+def trainers(session: nox.Session) -> None:
+    """Test tokenseek-core in the trainers that some of its users have."""
+    install(session, ["tokenseek-core"], *TRAINERS, *pins(session))
+    run_own_tests(session, "tokenseek-core", "-m", "trainers", folder="trainers")
+
+
+@nox.session(requires=["build"])
 def integration(session: nox.Session) -> None:
     """Test what concerns several packages, or the repository itself, on all the wheels."""
     install(session, list(PACKAGES), *pins(session))
@@ -177,7 +185,8 @@ def quick(session: nox.Session) -> None:
         session,
         *["pytest", "--quiet", "--numprocesses=2", "--dist=worksteal"],
         *[f"--ignore-glob=*/tests/{room}/*" for room in ("cli", "estimate", "training")],
-        *["-m", "not slow and not distributed and not real and not matrix", "packages"],
+        *["-m", "not slow and not distributed and not real and not matrix and not trainers"],
+        "packages",
         *session.posargs,
         env=ENVIRONMENT,
     )
@@ -237,7 +246,7 @@ def examples(session: nox.Session) -> None:
     scripts = sorted(Path("examples").glob("*.py"))
     if not scripts:
         session.skip("examples/ holds no script yet")
-    install(session, list(PACKAGES), *pins(session))
+    install(session, list(PACKAGES), *TRAINERS, *pins(session))
     for script in scripts:
         session.run("python", str(script), env=ENVIRONMENT)
 
@@ -314,7 +323,9 @@ def install(session: nox.Session, distributions: list[str], *constraints: str) -
     )
 
 
-def run_own_tests(session: nox.Session, distribution: str, *selected: str) -> None:
+def run_own_tests(
+    session: nox.Session, distribution: str, *selected: str, folder: str = "."
+) -> None:
     """Run one package's tests, or those selected, with the shapes in its annotations checked."""
     package = PACKAGES[distribution]
     others = {other.module for other in PACKAGES.values()} - {package.module, "tokenseek_common"}
@@ -324,7 +335,7 @@ def run_own_tests(session: nox.Session, distribution: str, *selected: str) -> No
     # Only a part of the tests may run then, and reach less.
     floor = [] if selected or session.posargs else [f"--cov-fail-under={package.coverage}"]
     session.run(
-        *["pytest", str(package.tests)],
+        *["pytest", str(package.tests / folder)],
         f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
         f"--jaxtyping-packages={package.module},shape_check.shapes_only",
         *[f"--cov={package.module}", "--cov-report=term", *floor, *SLOWEST],

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DataCollatorWithFlattening, PreTrainedModel, Trainer, TrainingArguments
+from transformers.modeling_outputs import CausalLMOutput
 
 from families import tiny_batch, tiny_model, with_lora
 from taken import always, kept
@@ -125,13 +126,15 @@ def test_the_trainer_packs_sequences(tmp_path: Path) -> None:
         assert kept(handle, torch.Size((1, 40))).sum() == 12
 
 
-def test_packed_sequences_with_boundaries_for_the_kernel_are_refused_in_the_trainer(
-    tmp_path: Path,
-) -> None:
-    model = tiny_model("llama")
-    collator = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
-    with apply_tokenseek(model, always()), pytest.raises(InputError, match="cu_seq_lens_q must be"):
-        trainer(model, tmp_path, of_lists(), {"data_collator": collator}).train()
+def test_the_trainer_may_tell_kernels_where_packed_sequences_end(tmp_path: Path) -> None:
+    weights = []
+    for returned in (False, True):
+        model = tiny_model("llama")
+        collator = DataCollatorWithFlattening(return_flash_attn_kwargs=returned)
+        with apply_tokenseek(model, always()):
+            trainer(model, tmp_path, of_lists(), {"data_collator": collator}).train()
+        weights.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
 
 
 def test_noise_on_the_embeddings_is_refused_in_the_trainer(tmp_path: Path) -> None:
@@ -143,16 +146,29 @@ def test_noise_on_the_embeddings_is_refused_in_the_trainer(tmp_path: Path) -> No
         trainer(model, tmp_path, of_tensors(), {}, neftune_noise_alpha=5.0).train()
 
 
-def test_a_forward_that_the_trainer_puts_over_tokenseek_is_refused(tmp_path: Path) -> None:
-    """As `use_liger_kernel` does when the Trainer is made."""
+def fused_loss(self: Any, input_ids: Any = None, labels: Any = None, **kwargs: Any) -> Any:
+    """As Liger's: with labels the loss alone, without them the logits."""
+    logits = self.lm_head(self.model(input_ids=input_ids, **kwargs).last_hidden_state)
+    if labels is None:
+        return CausalLMOutput(logits=logits)
+    return CausalLMOutput(loss=mean_loss(CausalLMOutput(logits=logits), labels))
 
-    def fused(self: Any, input_ids: Any = None, labels: Any = None, **kwargs: Any) -> Any:
-        hidden = self.model(input_ids=input_ids).last_hidden_state
-        return {"loss": mean_loss(types.SimpleNamespace(logits=self.lm_head(hidden)), labels)}
 
+@pytest.mark.parametrize("known", [True, False], ids=["Liger's", "a stranger's"])
+def test_a_forward_put_over_tokenseek_while_the_trainer_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """As `use_liger_kernel` does, in `Trainer.train`."""
+    module = "liger_kernel.transformers.model.llama" if known else __name__
+    monkeypatch.setattr(fused_loss, "__module__", module)
     model = tiny_model("llama")
-    with apply_tokenseek(model, always()):
+    with apply_tokenseek(model, always()) as handle:
         made = trainer(model, tmp_path, of_tensors(), {})
-        vars(model)["forward"] = types.MethodType(fused, model)
-        with pytest.raises(InputError, match=r"fused\) must not replace TokenSeek's"):
+        vars(model)["forward"] = types.MethodType(fused_loss, model)
+        if known:
             made.train()
+            assert handle.last is not None
+        else:
+            with pytest.raises(InputError, match=r"fused_loss\) must not replace TokenSeek's"):
+                made.train()
+    assert model.forward == types.MethodType(fused_loss, model)

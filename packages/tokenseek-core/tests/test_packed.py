@@ -65,27 +65,41 @@ def test_the_budget_counts_the_row_not_its_sequences() -> None:
     assert taken.keep.sum() == math.ceil(0.3 * sum(PACKED))
 
 
-@pytest.mark.parametrize("name", ["cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"])
-def test_boundaries_given_to_the_kernel_are_refused(name: str) -> None:
-    model = tiny_model("llama")
-    value = torch.tensor([0, 12, 22, 30]) if name.startswith("cu") else 12
-    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
-        model(**packed_batch(), **{name: value})
-    assert str(error.value) == (
-        f"{name} must be unset in a TokenSeek step; leave it out, position_ids that begin again "
-        "mark the sequences"
-    )
+BOUNDARIES: dict[str, Any] = {
+    "cu_seq_lens_q": torch.tensor([0, 12, 22, 30]),
+    "cu_seq_lens_k": torch.tensor([0, 12, 22, 30]),
+    "max_length_q": 12,
+    "max_length_k": 12,
+    "seq_idx": torch.arange(3).repeat_interleave(torch.tensor(PACKED))[None],
+}
 
 
-@pytest.mark.parametrize("marked", [False, True], ids=["no mask", "mask of ones"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_boundaries_for_other_kernels_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, attention: str
+) -> None:
+    model = exact_model(monkeypatch)
+    model.set_attn_implementation(attention)
+    # With a cache, transformers looks for no packed sequences.
+    model(**packed_batch(), **BOUNDARIES, use_cache=False).loss.backward()
+    expected = gradients(model)
+    taken = take_step(model, packed_batch() | BOUNDARIES, always(1.0))
+    assert relative_error(taken.gradients, expected) < BOUND
+    assert_exact(model, packed_batch() | BOUNDARIES, always(0.4))
+
+
+@pytest.mark.parametrize("marked", ["no mask", "mask of ones", "boundaries alone"])
 def test_packed_sequences_are_refused_where_the_kernel_finds_their_ends_itself(
-    marked: bool,
+    marked: str,
 ) -> None:
     model = tiny_model("llama")
     model.config._attn_implementation_internal = "flash_attention_2"
     batch = packed_batch()
-    if marked:
+    if marked == "mask of ones":
         batch["attention_mask"] = torch.ones_like(batch["labels"])
+    if marked == "boundaries alone":
+        del batch["position_ids"]
+        batch |= BOUNDARIES
     with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
         model(**batch)
     assert str(error.value) == (

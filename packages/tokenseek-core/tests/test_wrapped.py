@@ -197,7 +197,8 @@ def test_other_wrappers_are_refused() -> None:
         apply_tokenseek(nn.DataParallel(with_lora(tiny_model("llama"))))
     assert str(error.value) == (
         "model (DataParallel) must be a transformers model, also inside PEFT, "
-        "DistributedDataParallel or torch.compile; pass that, and shard it by FSDP2"
+        "DistributedDataParallel, torch.compile or Lightning's Fabric; pass that, and shard it by "
+        "FSDP2"
     )
 
 

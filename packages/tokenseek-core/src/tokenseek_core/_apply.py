@@ -7,6 +7,8 @@ import functools
 import inspect
 import types
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -23,6 +25,8 @@ from tokenseek_core._attention import PREFIX, register
 from tokenseek_core._batch import FLAGS, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._forwards import FUSED, leads_to, put_by_trainer
+from tokenseek_core._fused import fused_step
 from tokenseek_core._left_out import MUCH, left_out_share
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
@@ -67,14 +71,14 @@ class TokenSeekHandle:
         self._told: set[str] = set()
         self._attached = True
         self._shared_config = model.config
-        self._previous = vars(model).get("forward")
         own_config = copy.deepcopy(model.config)  # models built from one config object share it
         own_config._attn_implementation_internal = register(model.config._attn_implementation)
         _swap_config(model, model.config, own_config)
         self._config_before = copy.deepcopy(vars(own_config))
         self._notice = self._anatomy.backbone.register_forward_pre_hook(self._notice_dense)
-        self._forward = types.MethodType(_forward_with(self, self._anatomy.forward), model)
-        vars(model)["forward"] = self._forward
+        self._stand_in()
+        # Called before every step by trainers that put a forward over ours while they set up.
+        vars(model)["train"] = types.MethodType(_train_with(self, model.train), model)
 
     def remove(self) -> None:
         """Restore the model as it was; a second call does nothing."""
@@ -87,6 +91,7 @@ class TokenSeekHandle:
         changed = {n: v for n, v in vars(own).items() if n not in before or v != before[n]}
         vars(self._shared_config).update(changed)
         _swap_config(self.model, own, self._shared_config)
+        del vars(self.model)["train"]
         if vars(self.model).get("forward") is self._forward:
             del vars(self.model)["forward"]
             if self._previous is not None:
@@ -116,7 +121,7 @@ class TokenSeekHandle:
                 "labels must be given, and TokenSeek be applied; call token_losses with labels "
                 "before handle.remove()"
             )
-        if self.config.answer_ratio != 1 or self.config.gradient != "restart":
+        if not self.config.keeps_every_loss:
             raise InputError(
                 f"answer_ratio, gradient ({self.config.answer_ratio}, {self.config.gradient}) must "
                 "be 1 and restart, so that every loss is there; use TokenSeekConfig.answers()"
@@ -141,6 +146,20 @@ class TokenSeekHandle:
             "applied; call handle.remove() before, or save_pretrained"
         )
 
+    def _stand_in(self) -> None:
+        """Take the place of the forward that is on the model now."""
+        dense = self.model.forward
+        self._previous = vars(self.model).get("forward")
+        self._anatomy = replace(self._anatomy, forward=dense)
+        self._forward = types.MethodType(_forward_with(self, dense), self.model)
+        vars(self.model)["forward"] = self._forward
+
+    def _take_trainers_forward(self) -> None:
+        """Let a forward that a trainer put over ours lie beneath it, as if it had come first."""
+        forward = vars(self.model).get("forward")
+        if self._attached and put_by_trainer(forward) and not leads_to(forward, self._forward):
+            self._stand_in()
+
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the model's forward: a TokenSeek step where it trains with labels."""
         dense = self._anatomy.forward
@@ -164,11 +183,16 @@ class TokenSeekHandle:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step(self, arguments: dict[str, Any]) -> Any:
         """Take a TokenSeek step, if the model and its arguments allow it."""
-        batch = self._batch_to_step(arguments)
+        batch = self._batch_to_step({n: v for n, v in arguments.items() if n != FUSED})
         if self._dense_at(kept_share(batch.counts, self.config)):
             self.last = None
             return self._anatomy.forward(**arguments)
-        output, self.last = training_step(self._anatomy, batch, self.config)
+        output: Any
+        if arguments.get(FUSED):
+            shifted = "shift_labels" in arguments
+            output, self.last = fused_step(self._anatomy, batch, self.config, shifted=shifted)
+        else:
+            output, self.last = training_step(self._anatomy, batch, self.config)
         if self.config.check and self.config.answer_ratio is not None:
             self._look(batch, self.last)
         return output
@@ -255,9 +279,9 @@ class TokenSeekHandle:
 
     def _notice_backward(self, output: Any) -> Any:
         """Say that a loss from evaluation is back-propagated; evaluation alone is no mistake."""
-        loss = output[0]
-        if isinstance(loss, torch.Tensor) and loss.requires_grad:
-            loss.register_hook(lambda _: self._warn())
+        for loss in (output[0], getattr(output, "log_probs", None)):
+            if isinstance(loss, torch.Tensor) and loss.requires_grad:
+                loss.register_hook(lambda _: self._warn())
         return output
 
     def _warn(self) -> None:
@@ -286,7 +310,8 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
     it is.
 
     Args:
-        model: A causal language model of transformers, also inside PEFT, DDP or torch.compile.
+        model: A causal language model of transformers, also inside PEFT, DDP, torch.compile or
+            Lightning's Fabric.
         config: The settings; None takes the defaults.
 
     Returns:
@@ -316,7 +341,7 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
-    """The Hugging Face model inside PEFT, DDP and torch.compile.
+    """The Hugging Face model inside PEFT, DDP, torch.compile and Lightning's Fabric.
 
     Raises:
         InputError: There is none, or it is inside something else.
@@ -327,13 +352,16 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
             inner = inner.module
         elif isinstance(inner, OptimizedModule):
             inner = inner._orig_mod
+        elif "_forward_module" in vars(inner)["_modules"]:
+            inner = inner._forward_module
         elif hasattr(type(inner), "get_base_model"):  # of the class: wrappers pass instances' on
             require_applicable(inner)
             inner = inner.get_base_model()
         else:
             raise InputError(
                 f"model ({type(inner).__name__}) must be a transformers model, also inside PEFT, "
-                "DistributedDataParallel or torch.compile; pass that, and shard it by FSDP2"
+                "DistributedDataParallel, torch.compile or Lightning's Fabric; pass that, and "
+                "shard it by FSDP2"
             )
     return inner
 
@@ -343,6 +371,8 @@ def _forward_with(handle: TokenSeekHandle, dense: Any) -> Any:
 
     @functools.wraps(getattr(dense, "__func__", dense))  # hooks of accelerate put functions there
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        if handle._forward.__func__ is not forward:  # another lies over it by now
+            return dense(*args, **kwargs)
         return handle._call(*args, **kwargs)
 
     signature = inspect.signature(dense)
@@ -350,6 +380,17 @@ def _forward_with(handle: TokenSeekHandle, dense: Any) -> Any:
     parameters += signature.parameters.values()
     forward.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return forward
+
+
+def _train_with(handle: TokenSeekHandle, train: Callable[..., PreTrainedModel]) -> Any:
+    """The `train` to put in place of the model's."""
+
+    @functools.wraps(train.__func__)  # type: ignore[attr-defined]
+    def trained(self: PreTrainedModel, mode: bool = True) -> PreTrainedModel:
+        handle._take_trainers_forward()
+        return train(mode)
+
+    return trained
 
 
 def _bind(dense: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,10 @@ from tokenseek_common import InputError
 from tokenseek_core._loss import IGNORE_INDEX, shift_labels
 
 ROWWISE = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
-PACKED = "leave it out, position_ids that begin again mark the sequences"
+BOUNDARIES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
+"""Where sequences in one row end, for kernels; position ids that begin again say it too."""
 REFUSED = {
     "past_key_values": "leave it out, training steps keep no cache",
-    "cu_seq_lens_q": PACKED,
-    "cu_seq_lens_k": PACKED,
-    "max_length_q": PACKED,
-    "max_length_k": PACKED,
     "output_attentions": "leave it out, pass two computes no full attention maps",
     "output_hidden_states": "leave it out, pass two computes the kept rows only",
     "output_router_logits": "leave it out, the loss of the routers needs all rows",
@@ -106,6 +103,7 @@ class Batch:
         counts: What the host must know of the values.
         num_items: Supervised tokens of the whole optimizer step, where the trainer knows them.
         options: Everything else, passed on unchanged.
+        bounded: Whether the attention function was told where sequences end.
     """
 
     rowwise: Mapping[str, Tensor]
@@ -116,6 +114,7 @@ class Batch:
     counts: Counts
     num_items: Tensor | int | None
     options: Mapping[str, Any]
+    bounded: bool = False
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Batch:
@@ -125,6 +124,7 @@ class Batch:
             InputError: An argument asks for what a step over some rows cannot give.
         """
         given = _without_refused(arguments)
+        boundaries = [given.pop(name) for name in BOUNDARIES if name in given]
         labels = given.pop("labels")
         targets = given.pop("shift_labels", None)
         mask = given.pop("attention_mask", None)
@@ -160,6 +160,7 @@ class Batch:
             counts=counts,
             num_items=num_items,
             options=given,
+            bounded=bool(boundaries),
         )
 
     def positioned(self, made: Tensor | None) -> Mapping[str, Tensor]:
@@ -213,7 +214,7 @@ class Batch:
             InputError: FlashAttention would cut the rows at positions that begin again, which the
                 record does not show.
         """
-        if self.counts.restarts and "flash" in backend:
+        if (self.counts.restarts or self.bounded) and "flash" in backend:
             raise InputError(
                 "position_ids (several sequences in a row) must count one sequence with "
                 'FlashAttention; load the model with attn_implementation="sdpa"'

@@ -115,6 +115,11 @@ class TokenSeekConfig:
                 "None never trains densely"
             )
 
+    @property
+    def keeps_every_loss(self) -> bool:
+        """Whether a step keeps all tokens that carry the loss, so that each one's is known."""
+        return self.answer_ratio == 1 and self.gradient == "restart"
+
     @classmethod
     def paper(cls) -> TokenSeekConfig:
         """The published setting: a tenth of the tokens, both scores weighted alike."""

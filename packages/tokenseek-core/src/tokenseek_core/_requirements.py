@@ -12,6 +12,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from tokenseek_common import InputError
 from tokenseek_core._attention import PREFIX
+from tokenseek_core._forwards import leads_to
 
 SHARDED = {"ds_id": "DeepSpeed ZeRO-3", "_fsdp_flattened": "FullyShardedDataParallel"}
 """Marks that parameters carry, and who took them apart: passes over parts of a model, and a
@@ -115,10 +116,7 @@ def require_reachable(forward: Callable[..., Any] | None, ours: Callable[..., An
     Raises:
         InputError: `forward` is neither `ours` nor, as wrappers say by `__wrapped__`, around it.
     """
-    link: Any = forward
-    while link is not None and link != ours and link != getattr(ours, "__func__", None):
-        link = getattr(link, "__wrapped__", None)
-    if link is None:
+    if not leads_to(forward, ours):
         raise InputError(
             f"forward ({_name(forward)}) must not replace TokenSeek's, as Liger kernels and "
             "unwrapped models do; apply TokenSeek after that"
