@@ -333,12 +333,13 @@ def run_own_tests(
     session.run("python", "-c", ALONE, package.module, *sorted(others), log=False)
 
     # Only a part of the tests may run then, and reach less.
-    floor = [] if selected or session.posargs else [f"--cov-fail-under={package.coverage}"]
+    floor = [] if session.posargs else [f"--cov-fail-under={package.coverage}"]
     session.run(
         *["pytest", str(package.tests / folder)],
         f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
         f"--jaxtyping-packages={package.module},shape_check.shapes_only",
-        *[f"--cov={package.module}", "--cov-report=term", *floor, *SLOWEST],
+        *([] if selected else [f"--cov={package.module}", "--cov-report=term", *floor]),
+        *SLOWEST,
         *selected,
         *session.posargs,
         env={**ENVIRONMENT, "COVERAGE_FILE": str(scratch(session, "coverage"))},
