@@ -69,6 +69,47 @@ def test_mixing_outside_attention_is_found_before_the_first_step() -> None:
     assert all(module.training for module in model.modules())
 
 
+NOT_FINITE = (
+    "model ({}) must compute finite numbers, but has NaN or infinities in {} of the full pass, "
+    "without TokenSeek too; look for them in its weights, or leave padding out, of which eager "
+    "attention makes NaN in float64"
+)
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_nan_of_the_model_itself_is_told_as_nan(padding: str) -> None:
+    model = tiny_model("gemma2")
+    assert model(**tiny_batch(padding)).loss.isnan()
+    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
+        model(**tiny_batch(padding))
+    assert str(error.value) == NOT_FINITE.format("Gemma2ForCausalLM", "final hidden states")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told_as_such(value: float) -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.get_submodule("model.layers.1.mlp.down_proj").weight[3, 4] = value
+    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
+        model(**tiny_batch())
+    assert str(error.value) == NOT_FINITE.format("LlamaForCausalLM", "final hidden states")
+
+
+def test_gradients_that_are_no_numbers_are_told_as_such() -> None:
+    class Rooted(nn.Module):
+        """A root, of which 0 has no slope, of what is 0 everywhere."""
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            return hidden + (hidden - hidden.detach()).sqrt()
+
+    model = tiny_model("llama")
+    norm = model.get_submodule("model.norm")
+    model.get_submodule("model").norm = nn.Sequential(norm, Rooted())
+    with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
+        model(**tiny_batch())
+    assert str(error.value) == NOT_FINITE.format("LlamaForCausalLM", "a gradient")
+
+
 def test_short_convolutions_are_found() -> None:
     torch.manual_seed(0)
     model = Lfm2ForCausalLM(

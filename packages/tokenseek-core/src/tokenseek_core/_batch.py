@@ -27,7 +27,9 @@ REFUSED = {
     "past_key_values": "leave it out, training steps keep no cache",
     "output_attentions": "leave it out, pass two computes no full attention maps",
     "output_hidden_states": "leave it out, pass two computes the kept rows only",
-    "output_router_logits": "leave it out, the loss of the routers needs all rows",
+    "output_router_logits": (
+        "leave it out (with TRL: router_aux_loss_coef=0.0), the loss of the routers needs all rows"
+    ),
     "logits_to_keep": "leave it out, a step returns the logits of the kept rows",
 }
 FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_router_logits")

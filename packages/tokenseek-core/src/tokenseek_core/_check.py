@@ -55,11 +55,18 @@ def self_check(anatomy: Anatomy, batch: Batch, *, offload: bool = False) -> floa
         The larger deviation, as a share of the largest number that is compared.
 
     Raises:
-        InputError: A deviation is above the dtype's tolerance.
+        InputError: A deviation is above the dtype's tolerance, or there is none of NaN.
     """
     name = type(anatomy.model).__name__
     with evaluating(anatomy.model):
         states, gradients = compared(anatomy, batch, offload=offload)
+    for of, (_, expected) in (("final hidden states", states), ("a gradient", gradients)):
+        if not expected.isfinite().all():
+            raise InputError(
+                f"model ({name}) must compute finite numbers, but has NaN or infinities in {of} of "
+                "the full pass, without TokenSeek too; look for them in its weights, or leave "
+                "padding out, of which eager attention makes NaN in float64"
+            )
     of_states = deviation(*states)
     if not of_states <= tolerance(states[1]):
         raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from datasets import Dataset
+from families import tiny_model
 from saved_llama import WORDS, tiny_llama, tiny_tokenizer
 from slow_reference import relative_error
 from taken import always
@@ -196,6 +197,18 @@ def test_a_step_that_leaves_tokens_out_is_that_of_the_plain_trainer(
     assert relative_error(found.weights, expected.weights) < BOUND
     for ours, theirs in zip(found.logged, expected.logged, strict=True):
         assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_the_loss_of_routers_is_to_be_left_out(
+    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.tiny_llama", lambda: tiny_model("qwen3_moe"))
+    expected = train("SFT", texts(), tmp_path, router_aux_loss_coef=0.0)
+    config = ALL["inject"]
+    assert_same(train("SFT", texts(), tmp_path, config, order, router_aux_loss_coef=0.0), expected)
+    with pytest.raises(InputError, match=r"leave it out \(with TRL: router_aux_loss_coef=0.0\)"):
+        train("SFT", texts(), tmp_path, config, order)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
