@@ -89,7 +89,7 @@ def test_nan_of_the_model_itself_is_told_as_nan(padding: str) -> None:
 def test_weights_that_are_no_numbers_are_told_as_such(value: float) -> None:
     model = tiny_model("llama")
     with torch.no_grad():
-        model.get_submodule("model.layers.1.mlp.down_proj").weight[3, 4] = value
+        model.get_parameter("model.layers.1.mlp.down_proj.weight")[3, 4] = value
     with apply_tokenseek(model, always()), pytest.raises(InputError) as error:
         model(**tiny_batch())
     assert str(error.value) == NOT_FINITE.format("LlamaForCausalLM", "final hidden states")
