@@ -69,6 +69,22 @@ def test_mixing_outside_attention_is_found_before_the_first_step() -> None:
     assert all(module.training for module in model.modules())
 
 
+def test_layers_that_pack_their_weights_for_inference_are_not_told_to_evaluate() -> None:
+    class Packing(nn.Linear):
+        __module__ = "bitsandbytes.nn.modules"
+
+        def forward(self, input: Tensor) -> Tensor:
+            assert self.training
+            return super().forward(input)
+
+    model = tiny_model("llama")
+    linear = model.get_submodule("model.layers.1.mlp.up_proj")
+    linear.__class__ = Packing
+    with apply_tokenseek(model, always()) as handle:
+        self_check(anatomy(handle), Batch.of(tiny_batch()))
+    assert linear.training
+
+
 NOT_FINITE = (
     "model ({}) must compute finite numbers, but has NaN or infinities in {} of the full pass, "
     "without TokenSeek too; look for them in its weights, or leave padding out, of which eager "

@@ -10,6 +10,7 @@ from torch._subclasses import FakeTensorMode
 from transformers import AutoModelForCausalLM
 
 from planned import PLANS, small_llama
+from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core.models._four_bit import quantize
 
 needs_bitsandbytes = pytest.mark.skipif(
@@ -63,3 +64,19 @@ def test_the_head_and_the_embeddings_are_not_quantised() -> None:
     model = quantize(AutoModelForCausalLM.from_config(small_llama(), dtype=torch.bfloat16))
     assert type(model.get_output_embeddings()) is nn.Linear
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+
+
+@needs_bitsandbytes
+def test_the_check_before_the_first_step_leaves_the_weights_as_they_are() -> None:
+    """On CPUs with bfloat16 instructions, evaluation packs them for good."""
+    torch.manual_seed(0)
+    model = quantize(AutoModelForCausalLM.from_config(small_llama(), dtype=torch.bfloat16)).train()
+    model.get_input_embeddings().requires_grad_(True)
+    packed = {n: p.data.clone() for n, p in model.named_parameters() if p.dtype == torch.uint8}
+    assert packed
+    with apply_tokenseek(model, TokenSeekConfig()) as handle:
+        ids = torch.arange(64)[None]
+        model(input_ids=ids, labels=ids).loss.backward()
+        assert handle.last is not None
+    for name, before in packed.items():
+        assert torch.equal(model.get_parameter(name).data, before), name
