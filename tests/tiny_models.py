@@ -12,23 +12,34 @@ import torch
 from transformers import (
     BartConfig,
     BertConfig,
+    CLIPVisionConfig,
+    DeiTConfig,
+    Dinov2Config,
+    DistilBertConfig,
+    ElectraConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    LlavaConfig,
     MistralConfig,
     MixtralConfig,
+    ModernBertConfig,
     OPTConfig,
     Phi3Config,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen2VLConfig,
     Qwen3Config,
     Qwen3MoeConfig,
     RobertaConfig,
+    SiglipConfig,
     T5Config,
+    ViTConfig,
 )
 
 VOCABULARY = 61
@@ -57,6 +68,18 @@ _ENCODER = _WIDE | {
     "classifier_dropout": 0.0,
     "num_labels": 3,
 }
+PICTURE: dict[str, Any] = {"image_size": 16, "patch_size": 4}
+"""Of 16 patches."""
+_VISION: dict[str, Any] = PICTURE | {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "num_labels": 3,
+}
+_NO_DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+IMAGE_TOKEN = 60
+"""Stands for a patch of a picture in a text."""
 
 
 def _gpt2() -> GPT2Config:
@@ -127,6 +150,75 @@ def _bart() -> BartConfig:
     )
 
 
+def _distilbert() -> DistilBertConfig:
+    return DistilBertConfig(
+        vocab_size=VOCABULARY,
+        dim=32,
+        n_layers=3,
+        n_heads=4,
+        hidden_dim=48,
+        max_position_embeddings=64,
+        dropout=0.0,
+        attention_dropout=0.0,
+        seq_classif_dropout=0.0,
+        qa_dropout=0.0,
+        pad_token_id=0,
+        num_labels=3,  # type: ignore[call-arg]
+    )
+
+
+def _modernbert() -> ModernBertConfig:
+    windows = {"local_attention": 8, "cls_token_id": 1, "sep_token_id": 2, "num_labels": 3}
+    return ModernBertConfig(**_WIDE | windows)
+
+
+def _siglip() -> SiglipConfig:
+    text = _WIDE | {"num_hidden_layers": 2}
+    return SiglipConfig(vision_config=_VISION, text_config=text, num_labels=3)  # type: ignore[call-arg]
+
+
+def _llava() -> LlavaConfig:
+    tower = CLIPVisionConfig(**_VISION | {"num_hidden_layers": 2})
+    return LlavaConfig(
+        text_config=LlamaConfig(**_GROUPED),
+        vision_config=tower,
+        image_token_index=IMAGE_TOKEN,
+        image_seq_length=16,
+    )
+
+
+def _gemma3() -> Gemma3Config:
+    tower = _VISION | {"num_hidden_layers": 2}
+    return Gemma3Config(
+        text_config=Gemma3TextConfig(**_GROUPED | _WINDOWS),
+        vision_config=tower,
+        mm_tokens_per_image=16,
+        image_token_index=IMAGE_TOKEN,
+    )
+
+
+def _qwen2_vl() -> Qwen2VLConfig:
+    """Pictures of 8 x 8 patches that stand for 16 tokens; positions of three axes."""
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 1e4}
+    vision = {
+        "depth": 2,
+        "embed_dim": 16,
+        "num_heads": 2,
+        "hidden_size": 32,
+        "patch_size": 2,
+        "temporal_patch_size": 1,
+        "mlp_ratio": 2,
+    }
+    return Qwen2VLConfig(
+        text_config=_GROUPED | {"rope_parameters": rope},
+        vision_config=vision,
+        image_token_id=IMAGE_TOKEN,
+        video_token_id=59,
+        vision_start_token_id=58,
+        vision_end_token_id=57,
+    )
+
+
 # Named by the model type; what follows a hyphen is a variant of it.
 _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_GROUPED),
@@ -148,6 +240,16 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "bart": _bart,
     "bert": lambda: BertConfig(**_ENCODER),
     "roberta": lambda: RobertaConfig(**_ENCODER | {"type_vocab_size": 2}),
+    "distilbert": _distilbert,
+    "electra": lambda: ElectraConfig(**_ENCODER, embedding_size=16),
+    "modernbert": _modernbert,
+    "vit": lambda: ViTConfig(**_VISION, **_NO_DROPOUT),
+    "deit": lambda: DeiTConfig(**_VISION, **_NO_DROPOUT),
+    "dinov2": lambda: Dinov2Config(**_VISION, **_NO_DROPOUT),
+    "siglip": _siglip,
+    "gemma3": _gemma3,
+    "llava": _llava,
+    "qwen2_vl": _qwen2_vl,
 }
 
 FAMILIES = tuple(_CONFIGS)

@@ -7,7 +7,7 @@ else is the ordinary dense model, and the loss reads the selected rows only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,6 @@ def detached_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
     assert selected is not None
-    assert attention_mask is not None
     keep = selected[:, None, :, None]
     key = torch.where(keep, key, key.detach())
     value = torch.where(keep, value, value.detach())
@@ -41,7 +40,9 @@ def detached_attention(
     scores = query @ key.transpose(-1, -2) * scaling
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    attention = (scores + attention_mask).softmax(-1)
+    if attention_mask is not None:  # pictures have none
+        scores = scores + attention_mask
+    attention = scores.softmax(-1)
     return (attention @ value).transpose(1, 2).contiguous(), attention
 
 
@@ -63,21 +64,29 @@ def slow_attention(model: PreTrainedModel, keep: Tensor) -> Iterator[None]:
         selected = None
 
 
+def shifted(labels: Tensor) -> Tensor:
+    """The next token's label."""
+    return F.pad(labels[:, 1:], (0, 1), value=-100)
+
+
 def slow_loss(
     model: PreTrainedModel,
     batch: dict[str, Tensor],
     keep: Tensor,
     num_items: int | None = None,
     importance: Tensor | None = None,
+    target: Callable[[Tensor], Tensor] = shifted,
+    attending: PreTrainedModel | None = None,
 ) -> Tensor:
     """L = sum_i (n_i / N) * mean of the cross-entropies of the selected supervised rows.
 
-    `importance`, where it is given, weighs the rows of each mean.
+    `importance`, where it is given, weighs the rows of each mean; `target` makes each row's target
+    of the labels; `attending` is the part whose tokens are selected, if it is not the model.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with slow_attention(model, keep):
+    with slow_attention(attending or model, keep):
         logits = model(**inputs, use_cache=False).logits
-    targets = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+    targets = target(batch["labels"])
     total = num_items or int((targets != -100).sum())
     loss: Tensor = logits.new_zeros(())
     weights = torch.ones(targets.shape, dtype=logits.dtype) if importance is None else importance

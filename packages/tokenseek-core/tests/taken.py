@@ -14,11 +14,12 @@ from tokenseek_core import TokenSeekConfig, TokenSeekHandle, apply_tokenseek
 
 @dataclass(frozen=True)
 class Taken:
-    """Loss, gradients and kept tokens [b, s] of a step."""
+    """Loss, gradients, kept tokens of a step, and what each of them stands for, [b, s]."""
 
     loss: float
     gradients: dict[str, Tensor]
     keep: Tensor
+    importance: Tensor
 
 
 def kept(handle: TokenSeekHandle, shape: torch.Size) -> Tensor:
@@ -30,13 +31,20 @@ def kept(handle: TokenSeekHandle, shape: torch.Size) -> Tensor:
     return keep
 
 
+def back_from(loss: Tensor, model: nn.Module, handle: TokenSeekHandle) -> Taken:
+    """Back-propagate a step's loss, and take the gradients off the model."""
+    loss.backward()
+    assert handle.last is not None
+    keep = kept(handle, handle.last.scores.shape)
+    importance = torch.ones(keep.shape, dtype=loss.dtype)
+    importance.scatter_(1, handle.last.indices, handle.last.importance.to(loss.dtype))
+    return Taken(loss.item(), gradients(model), keep, importance)
+
+
 def take_step(model: nn.Module, batch: dict[str, Any], config: TokenSeekConfig) -> Taken:
     """Apply, step, remove."""
     with apply_tokenseek(model, config) as handle:
-        loss = model(**batch).loss
-        loss.backward()
-        keep = kept(handle, batch["labels"].shape)
-    return Taken(loss.item(), gradients(model), keep)
+        return back_from(model(**batch).loss, model, handle)
 
 
 def always(ratio: float = 0.3, **settings: Any) -> TokenSeekConfig:

@@ -149,7 +149,7 @@ def test_keys_and_values_may_lie_in_memory_in_any_way(
         ALL_ATTENTION_FUNCTIONS.register(name, lying)
         return name
 
-    monkeypatch.setattr("tokenseek_core._apply.register", register_lying)
+    monkeypatch.setattr("tokenseek_core._own_configs.register", register_lying)
     config = tiny_config("llama")
     config.num_key_value_heads = 1
     model = random_model(AutoModelForCausalLM, config, 0)

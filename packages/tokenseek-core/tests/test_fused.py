@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 from exact import BOUND, assert_reference, exact_model
 from families import tiny_batch, tiny_model
 from slow_reference import gradients, relative_error
-from taken import Taken, always, kept
+from taken import Taken, always, back_from
 from tokenseek_common import InputError
 from tokenseek_core import TokenSeekConfig, TokenSeekNotRunWarning, apply_tokenseek
 
@@ -66,9 +66,8 @@ def take_fused(model: PreTrainedModel, config: TokenSeekConfig, **batch: Any) ->
     with apply_tokenseek(model, config) as handle:
         output = model(**batch, fused_lm_head=True)
         loss = -output.log_probs.sum() / output.label_mask.sum()
-        loss.backward()
         assert output.loss.item() == pytest.approx(loss.item(), rel=BOUND)
-        return Taken(loss.item(), gradients(model), kept(handle, batch["labels"].shape))
+        return back_from(loss, model, handle)
 
 
 @pytest.mark.parametrize("padding", ["none", "left", "right"])

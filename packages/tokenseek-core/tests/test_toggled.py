@@ -10,7 +10,7 @@ from torch import nn
 from exact import BOUND, assert_reference, exact_model
 from families import tiny_batch, tiny_model, with_lora
 from slow_reference import gradients, relative_error
-from taken import Taken, always, kept, take_step
+from taken import Taken, always, back_from, take_step
 from tiny_models import checkpointed
 from tokenseek_common import InputError
 from tokenseek_core import TokenSeekHandle, apply_tokenseek
@@ -20,9 +20,7 @@ Toggle = Callable[[nn.Module], None]
 
 def step(model: nn.Module, handle: TokenSeekHandle) -> Taken:
     batch = tiny_batch("left")
-    loss = model(**batch).loss
-    loss.backward()
-    return Taken(loss.item(), gradients(model), kept(handle, batch["labels"].shape))
+    return back_from(model(**batch).loss, model, handle)
 
 
 def only(*parts: str) -> Toggle:

@@ -1,4 +1,4 @@
-"""Where a causal language model keeps its parts: backbone, blocks, head."""
+"""Where a transformer keeps its parts: backbone, blocks, head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from tokenseek_common import InputError
-from tokenseek_core._families import family_names
+from tokenseek_core._batch import LOSSES
+from tokenseek_core._families import FAMILIES, family_names
+
+Kind = Literal["causal", "masked", "whole"]
+"""How a model makes its loss: of each token, which foretells the next; of each token, in whose own
+place something is to be foretold; or of all tokens at once, in a way that is the model's secret."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,10 @@ class Anatomy:
         outer: What TokenSeek was applied to: the model, or PEFT's or DDP's wrapper of it.
         forward: Its forward as it was before TokenSeek.
         backbone: Embeddings, blocks and final norm.
-        blocks: The decoder's blocks in their order.
+        blocks: The blocks in their order.
+        kind: How the model makes its loss.
+        by_token: Whether a replay is given the kept tokens and their positions. Else it is given
+            all of them, and the blocks take the kept rows of what comes to them.
     """
 
     model: PreTrainedModel
@@ -37,27 +46,33 @@ class Anatomy:
     forward: Callable[..., Any]
     backbone: nn.Module
     blocks: nn.ModuleList
+    kind: Kind = "causal"
+    by_token: bool = True
 
     @classmethod
     def of(cls, model: PreTrainedModel, outer: nn.Module) -> Anatomy:
         """Find the parts of `model`.
 
         Raises:
-            InputError: The model is no decoder with a head, or rows of it cannot be replayed.
+            InputError: Rows of it cannot be replayed.
         """
         name = type(model).__name__
-        backbone = model.get_decoder()  # OPT's head asks for the decoder inside its base model
-        if backbone is model or model.get_output_embeddings() is None:
+        if getattr(model.config, "is_encoder_decoder", False):
             raise InputError(
-                f"model ({name}) must have a language-model head on a backbone; "
-                "load it with AutoModelForCausalLM"
+                f"model ({name}) must be an encoder or a decoder, not both; "
+                "train it without TokenSeek"
             )
-        if has_several_parts(model.config):
+        kind = kind_of(model)
+        taken = inspect.signature(model.forward).parameters
+        if kind == "whole" and not taken.keys() & {*LOSSES}:
             raise InputError(
-                f"model ({name}) must be a text decoder, not one of several parts; "
-                "load its text decoder alone"
+                f"model ({name}) must have a language-model head, or another that makes a loss; "
+                "load it with AutoModelForCausalLM or another class for a task"
             )
-        if "position_ids" not in inspect.signature(model.forward).parameters:
+        # OPT's head asks for the decoder inside its base model.
+        backbone = model.get_decoder() if kind == "causal" else model.base_model
+        by_token = kind == "causal" and not has_several_parts(model.config)
+        if by_token and "position_ids" not in taken:
             raise InputError(
                 f"model ({name}) must take position_ids, which tell the place of a replayed row; "
                 "train it without TokenSeek"
@@ -68,7 +83,29 @@ class Anatomy:
                 f"layerdrop ({layerdrop}) must be 0, both passes need the same layers; "
                 "load the model with layerdrop=0.0"
             )
-        return cls(model, outer, model.forward, backbone, find_blocks(backbone, model))
+        blocks = find_blocks(backbone, model)
+        if backbone is model:  # what is called inside the model's own forward
+            backbone = owner_of(blocks, model)
+        return cls(model, outer, model.forward, backbone, blocks, kind, by_token)
+
+    @property
+    def reads(self) -> Literal["first", "last"]:
+        """The row that a head which pools one row reads, by what others of its family do."""
+        family = FAMILIES.get(self.model.config.model_type)
+        if family is not None:
+            return family.reads
+        return "last" if self._causal else "first"
+
+    @property
+    def _causal(self) -> bool:
+        """Whether the first attention that says so looks at the past alone."""
+        said = (getattr(module, "is_causal", None) for module in self.blocks[0].modules())
+        return next((causal for causal in said if causal is not None), False)
+
+    @cached_property
+    def inside(self) -> frozenset[nn.Module]:
+        """The modules of the blocks; what attends outside of them runs all rows in both passes."""
+        return frozenset(module for block in self.blocks for module in block.modules())
 
     def head(self, hidden: Float[Tensor, "b m d"]) -> Float[Tensor, "b m v"]:
         """Send rows of final hidden states through the model's own head, scaling and caps.
@@ -106,9 +143,16 @@ class Anatomy:
         return pulled
 
     @property
+    def uncached(self) -> dict[str, bool]:
+        """The argument that keeps the model from caching keys and values, if it would."""
+        config = self.model.config.get_text_config(decoder=True)
+        return {"use_cache": False} if hasattr(config, "use_cache") else {}
+
+    @property
     def head_parameters(self) -> list[nn.Parameter]:
         """Trainable parameters that the logits are made with; a tied one is the backbone's too."""
-        inside = set(self.backbone.parameters())
+        base = self.model.base_model  # with what stands before a backbone of several parts
+        inside = {*self.backbone.parameters(), *(() if base is self.model else base.parameters())}
         outside = [p for p in self.model.parameters() if p not in inside]
         projection = self.model.get_output_embeddings()
         own = [] if projection is None else list(projection.parameters())
@@ -118,6 +162,15 @@ class Anatomy:
     def checkpointed(self) -> list[nn.Module]:
         """Modules that checkpoint now."""
         return [m for m in self.model.modules() if getattr(m, "gradient_checkpointing", False)]
+
+
+def kind_of(model: PreTrainedModel) -> Kind:
+    """How `model` makes its loss, by its head and by what transformers calls its class."""
+    names = [base.__name__ for base in type(model).__mro__]  # FSDP2 makes a class of its own
+    if any(name.endswith("ForMaskedLM") for name in names):
+        return "masked"
+    several = any(name.endswith("ForPreTraining") for name in names)  # a loss of two parts
+    return "whole" if several or model.get_output_embeddings() is None else "causal"
 
 
 def has_several_parts(config: PreTrainedConfig) -> bool:
@@ -135,7 +188,10 @@ def find_blocks(backbone: nn.Module, model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         InputError: There is none, or there are several.
     """
-    depth = model.config.num_hidden_layers
+    own = getattr(backbone, "config", model.config)  # a part's, where the model has several
+    depth = getattr(own, "num_hidden_layers", None)
+    if depth is None:
+        depth = getattr(getattr(own, "vision_config", None), "num_hidden_layers", 0)
     lists = {
         name: module
         for name, module in backbone.named_modules()
@@ -148,9 +204,15 @@ def find_blocks(backbone: nn.Module, model: PreTrainedModel) -> nn.ModuleList:
     if len(outermost) != 1:
         raise InputError(
             f"model ({type(model).__name__}) must have one list of {depth} blocks, but has "
-            f"{len(outermost)}; decoders known to have it are {family_names()}"
+            f"{len(outermost)}; models known to have it are {family_names()}"
         )
     return outermost[0]
+
+
+def owner_of(blocks: nn.ModuleList, model: nn.Module) -> nn.Module:
+    """The part of `model` that holds the list of its blocks."""
+    name = next(name for name, module in model.named_modules() if module is blocks)
+    return model.get_submodule(name.rpartition(".")[0])
 
 
 def wrapped_block(block: nn.Module) -> nn.Module:

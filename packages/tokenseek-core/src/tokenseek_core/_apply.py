@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import types
@@ -21,13 +20,15 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._attention import PREFIX, register
-from tokenseek_core._batch import FLAGS, Batch
+from tokenseek_core._attention import PREFIX
+from tokenseek_core._batch import FLAGS, LOSSES, Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._cut import cut_blocks, shape_at_blocks
 from tokenseek_core._forwards import FUSED, leads_to, put_by_trainer
 from tokenseek_core._fused import fused_step
 from tokenseek_core._left_out import MUCH, left_out_share
+from tokenseek_core._own_configs import own_configs
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
@@ -70,12 +71,10 @@ class TokenSeekHandle:
         self._left_out: list[float] = []
         self._told: set[str] = set()
         self._attached = True
-        self._shared_config = model.config
-        own_config = copy.deepcopy(model.config)  # models built from one config object share it
-        own_config._attn_implementation_internal = register(model.config._attn_implementation)
-        _swap_config(model, model.config, own_config)
-        self._config_before = copy.deepcopy(vars(own_config))
-        self._notice = self._anatomy.backbone.register_forward_pre_hook(self._notice_dense)
+        self._configs = own_configs(self._anatomy)
+        self._hooks = [self._anatomy.backbone.register_forward_pre_hook(self._notice_dense)]
+        if not self._anatomy.by_token:
+            self._hooks += cut_blocks(self._anatomy)
         self._stand_in()
         # Called before every step by trainers that put a forward over ours while they set up.
         vars(model)["train"] = types.MethodType(_train_with(self, model.train), model)
@@ -85,12 +84,10 @@ class TokenSeekHandle:
         if not self._attached:
             return
         self._attached = False
-        self._notice.remove()
-        own, before = self.model.config, self._config_before
-        # What others changed meanwhile, say a trainer or a new vocabulary, is to last.
-        changed = {n: v for n, v in vars(own).items() if n not in before or v != before[n]}
-        vars(self._shared_config).update(changed)
-        _swap_config(self.model, own, self._shared_config)
+        for hook in self._hooks:
+            hook.remove()
+        for config in self._configs:
+            config.restore()
         del vars(self.model)["train"]
         if vars(self.model).get("forward") is self._forward:
             del vars(self.model)["forward"]
@@ -120,6 +117,11 @@ class TokenSeekHandle:
             raise InputError(
                 "labels must be given, and TokenSeek be applied; call token_losses with labels "
                 "before handle.remove()"
+            )
+        if self._anatomy.kind == "whole":
+            raise InputError(
+                f"model ({type(self.model).__name__}) must have a loss of each token, as language "
+                "models have; take outputs.loss"
             )
         if not self.config.keeps_every_loss:
             raise InputError(
@@ -166,7 +168,8 @@ class TokenSeekHandle:
         arguments = _bind(dense, args, kwargs)
         if self._by_token:
             return self._losses_by_token(arguments)
-        if not (self._attached and torch.is_grad_enabled() and "labels" in arguments):
+        asked = any(name in arguments for name in LOSSES)
+        if not (self._attached and torch.is_grad_enabled() and asked):
             return dense(*args, **kwargs)
         self._intended = True
         try:
@@ -193,7 +196,8 @@ class TokenSeekHandle:
             output, self.last = fused_step(self._anatomy, batch, self.config, shifted=shifted)
         else:
             output, self.last = training_step(self._anatomy, batch, self.config)
-        if self.config.check and self.config.answer_ratio is not None:
+        by_row = self._anatomy.kind != "whole"
+        if self.config.check and self.config.answer_ratio is not None and by_row:
             self._look(batch, self.last)
         return output
 
@@ -241,7 +245,13 @@ class TokenSeekHandle:
         """
         own = self.model.config
         flags = {name: getattr(own, name) for name in FLAGS if hasattr(own, name)}
-        batch = Batch.of(flags | arguments)
+        anatomy = self._anatomy
+        if anatomy.kind == "whole":
+            shape = shape_at_blocks(anatomy, arguments)
+            return Batch.whole(flags | arguments, shape, anatomy.reads)
+        batch = Batch.of(
+            flags | arguments, shifted=anatomy.kind == "causal", by_token=anatomy.by_token
+        )
         batch.require_known_sequences(own._attn_implementation)
         return batch
 
@@ -252,11 +262,12 @@ class TokenSeekHandle:
             InputError: They do not.
         """
         batch = self._batch(arguments)
-        require_steppable(self.model, trainable_input=batch.trainable)
+        require_steppable(self.model, self._anatomy.kind, trainable_input=batch.trainable)
         if self.config.check and not self._checked:
             self_check(self._anatomy, batch, offload=self.config.kv_offload)
             self._checked = True
-        if not batch.counts.total and batch.num_items is None:
+        unsupervised = batch.read is None and not batch.counts.total
+        if unsupervised and batch.num_items is None:
             self._tell(
                 "labels (all -100) have nothing to learn from: the loss is 0 and so are its "
                 "gradients, where transformers gives NaN; leave out what has no answer, or what "
@@ -401,10 +412,3 @@ def _bind(dense: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name, {}))
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _swap_config(model: PreTrainedModel, old: Any, new: Any) -> None:
-    """Point every module that holds `old` to `new`."""
-    for module in model.modules():
-        if getattr(module, "config", None) is old:
-            module.config = new

@@ -2,7 +2,7 @@
 
 It is registered once per backend ("tokenseek_sdpa", "tokenseek_eager", ...), so its name says where
 to delegate. What a pass does with queries, keys and values travels as the keyword argument
-`tokenseek` through the model's own `**kwargs`. Nothing is attached to modules or threads, so
+`tokenseek` through the model's own `**kwargs`. Nothing lies in modules or threads between calls, so
 gradient checkpointing, which captures keyword arguments, recomputes with the right state even in
 autograd's own threads. `row_pass`, which goes with it, is for adapters in front of the model.
 """
@@ -22,6 +22,9 @@ from tokenseek_common.rows import RowRecord, RowSelection
 from tokenseek_core._padding import unread
 
 PREFIX = "tokenseek_"
+HELD = "tokenseek_pass"
+"""Where a module holds the pass while it runs, should it not pass on what it is given."""
+
 BACKENDS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 
 BEYOND_SDPA = ("softcap", "s_aux", "sinks")
@@ -87,6 +90,7 @@ def register(backend: str) -> str:
         row_pass: RowRecord | RowSelection | None = None,
         **kwargs: Any,
     ) -> Attended:
+        tokenseek = vars(module).get(HELD) if tokenseek is None else tokenseek
         if tokenseek is None:
             return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
         return tokenseek.attend(backend, module, query, key, value, attention_mask, **kwargs)

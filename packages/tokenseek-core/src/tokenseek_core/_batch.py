@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -34,6 +34,10 @@ REFUSED = {
 }
 FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_router_logits")
 """Arguments that a model takes from its config where they are not given."""
+
+
+LOSSES = ("labels", "start_positions", "end_positions")
+"""Arguments that ask a model for a loss."""
 
 
 _supposed: ContextVar[float] = ContextVar("supposed", default=1.0)
@@ -106,6 +110,9 @@ class Batch:
         num_items: Supervised tokens of the whole optimizer step, where the trainer knows them.
         options: Everything else, passed on unchanged.
         bounded: Whether the attention function was told where sequences end.
+        read: The row of each instance that is always kept where its label belongs to the whole of
+            it, since a head that pools one row reads it, [b, s]; None of a model whose rows have
+            losses of their own.
     """
 
     rowwise: Mapping[str, Tensor]
@@ -117,10 +124,19 @@ class Batch:
     num_items: Tensor | int | None
     options: Mapping[str, Any]
     bounded: bool = False
+    read: Bool[Tensor, "b s"] | None = None
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> Batch:
+    def of(
+        cls, arguments: Mapping[str, Any], *, shifted: bool = True, by_token: bool = True
+    ) -> Batch:
         """Sort the arguments of a forward call.
+
+        Args:
+            arguments: What the model is called with.
+            shifted: Whether the target of a row is the next token's label, and not its own.
+            by_token: Whether kept tokens are all that a replay is given; then other tensors, which
+                might belong to all of them, have no place.
 
         Raises:
             InputError: An argument asks for what a step over some rows cannot give.
@@ -138,7 +154,7 @@ class Batch:
             rowwise["position_ids"] = rowwise["position_ids"].expand_as(labels)
         num_items = given.pop("num_items_in_batch", None)
         for name, value in given.items():
-            if isinstance(value, Tensor):
+            if by_token and isinstance(value, Tensor):
                 raise InputError(
                     f"{name} must be unset in a TokenSeek step; "
                     f"of tensors it takes {', '.join(ROWWISE)}, attention_mask and labels"
@@ -146,7 +162,8 @@ class Batch:
         valid = torch.ones_like(labels, dtype=torch.bool)
         if mask is not None:
             valid = mask.bool() if mask.ndim == 2 else _seen(mask).expand_as(labels)
-        targets = shift_labels(labels) if targets is None else targets
+        if targets is None:
+            targets = shift_labels(labels) if shifted else labels
         counts = Counts.read(valid, targets != IGNORE_INDEX, rowwise.get("position_ids"))
         if not any(counts.lengths):
             raise InputError(
@@ -164,6 +181,62 @@ class Batch:
             options=given,
             bounded=bool(boundaries),
         )
+
+    @classmethod
+    def whole(
+        cls,
+        arguments: Mapping[str, Any],
+        shape: tuple[int, int],
+        reads: Literal["first", "last"],
+    ) -> Batch:
+        """Sort the arguments of a model that makes its loss of all rows at once.
+
+        All of them are given to both passes. A row has a target where a label is its own, or where
+        a span that is to be found begins or ends.
+
+        Args:
+            arguments: What the model is called with.
+            shape: Instances and rows of them that its blocks see.
+            reads: The row that is kept always where a label belongs to a whole instance.
+
+        Raises:
+            InputError: An argument asks for what a step over some rows cannot give.
+        """
+        given = _without_refused(arguments)
+        mask = given.pop("attention_mask", None)
+        device = next(value.device for value in given.values() if isinstance(value, Tensor))
+        valid = torch.ones(shape, dtype=torch.bool, device=device)
+        if mask is not None and mask.numel() == valid.numel():  # of several choices, too
+            valid = mask.reshape(shape).bool()
+        labels = _labels_of_rows(given, shape, device)
+        slots = torch.arange(shape[1], device=device).expand(shape)
+        if labels is None:
+            last = slots.masked_fill(~valid, 0).amax(1, keepdim=True)
+            read = slots == (last if reads == "last" else 0)
+            labels = torch.full(shape, IGNORE_INDEX, device=device)
+        else:
+            read = torch.zeros_like(valid)
+        valid = valid | read
+        return cls(
+            rowwise={},
+            attention_mask=mask,
+            labels=labels,
+            targets=labels,
+            valid=valid,
+            counts=Counts.read(valid, labels != IGNORE_INDEX, None),
+            num_items=None,
+            options=given,
+            read=read,
+        )
+
+    def arguments(self, mask: Tensor | None) -> dict[str, Any]:
+        """What a pass over all rows is called with.
+
+        Args:
+            mask: The attention mask, or what stands for it.
+        """
+        given = {} if mask is None else {"attention_mask": mask}
+        return {**self.rowwise, **self.options, **given}
 
     def positioned(self, made: Tensor | None) -> Mapping[str, Tensor]:
         """The rowwise arguments with position ids, which a model cannot make from some rows.
@@ -207,6 +280,7 @@ class Batch:
             labels=self.labels.to(device),
             targets=self.targets.to(device),
             valid=self.valid.to(device),
+            read=None if self.read is None else self.read.to(device),
         )
 
     def require_known_sequences(self, backend: str) -> None:
@@ -231,6 +305,21 @@ class Batch:
     def supervised(self) -> Bool[Tensor, "b s"]:
         """Rows that have a target."""
         return self.targets != IGNORE_INDEX
+
+
+def _labels_of_rows(
+    given: Mapping[str, Any], shape: tuple[int, int], device: torch.device
+) -> Int[Tensor, "b s"] | None:
+    """Labels that belong to single rows; None where those given belong to whole instances."""
+    own = given.get("labels")
+    if own is not None and own.shape == shape and not own.is_floating_point():
+        labels: Tensor = own
+        return labels
+    spans = [given[name] for name in LOSSES[1:] if name in given]
+    if not spans:
+        return None
+    slots = torch.stack([span.flatten() for span in spans], dim=1).clamp(0, shape[1] - 1)
+    return torch.full(shape, IGNORE_INDEX, device=device).scatter(1, slots, 1)
 
 
 def _seen(mask: Shaped[Tensor, "b h s s"]) -> Bool[Tensor, "b s"]:

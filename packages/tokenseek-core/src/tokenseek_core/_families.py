@@ -1,30 +1,38 @@
-"""The decoders that are tested, by transformers' `model_type`, and what to know of each.
+"""The models that are tested, by transformers' `model_type`, and what to know of each.
 
-Nothing here switches anything on: other decoders run too where the self-check lets them.
+Nothing here switches anything on: others run too where the self-check lets them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Family:
-    """A tested family of decoders.
+    """A tested family of models.
 
     Args:
         name: What people call it.
         notes: What its user must know, in sentences; mostly nothing.
         attention: The attn_implementation that it must be loaded with, where the default of some
             versions of transformers is another.
+        reads: The row that a head which pools one row reads. It is always kept, also by heads that
+            read more: tokens that stand at an end for a whole instance.
     """
 
     name: str
     notes: tuple[str, ...] = ()
     attention: str | None = None
+    reads: Literal["first", "last"] = "last"
 
 
 _WINDOWS = "Sliding windows are replayed as recorded."
+_PICTURES = (
+    "Tokens are kept in the text decoder, those that stand for pictures among them; the tower that "
+    "makes them runs whole in both passes, with its gradient where it is trained."
+)
 _EXPERTS = (
     "Routing is each token's own, so replayed tokens take the same experts; the load-balancing "
     "loss (output_router_logits=True) needs all tokens and is refused.",
@@ -49,11 +57,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma3_text": Family(
         "Gemma 3 (text)",
-        (
-            "Load the text part alone (Gemma3ForCausalLM); the model with a vision tower is "
-            "refused.",
-            _WINDOWS,
-        ),
+        (_WINDOWS,),
     ),
     "phi3": Family(
         "Phi-3",
@@ -65,6 +69,18 @@ FAMILIES: dict[str, Family] = {
         "OPT",
         ("Without position_ids, positions come from the attention mask, in the replay too.",),
     ),
+    "gemma3": Family("Gemma 3", (_PICTURES, _WINDOWS)),
+    "llava": Family("LLaVA", (_PICTURES,)),
+    "qwen2_vl": Family("Qwen2-VL", (_PICTURES,)),
+    "bert": Family("BERT", reads="first"),
+    "roberta": Family("RoBERTa", reads="first"),
+    "distilbert": Family("DistilBERT", reads="first"),
+    "electra": Family("ELECTRA", reads="first"),
+    "modernbert": Family("ModernBERT", (_WINDOWS,), reads="first"),
+    "vit": Family("ViT", reads="first"),
+    "deit": Family("DeiT", reads="first"),
+    "dinov2": Family("DINOv2", reads="first"),
+    "siglip": Family("SigLIP (vision tower)", reads="first"),
 }
 
 

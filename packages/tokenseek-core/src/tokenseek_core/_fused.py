@@ -59,7 +59,7 @@ def fused_step(
     Raises:
         InputError: The trainer's loss is of another kind, and not all its tokens are kept.
     """
-    signals, record = record_signals(anatomy, batch, config)
+    signals, record, _ = record_signals(anatomy, batch, config)
     batch = batch.to(signals.valid.device)
     selection, scores = keep(signals, batch, config)
     if config.gradient == "inject":

@@ -156,7 +156,8 @@ class Head:
         """Rows that have a target: their slots, hidden states and targets."""
         if not self.count:
             return
-        row_bytes = self.anatomy.model.config.vocab_size * final.dtype.itemsize
+        vocabulary = self.anatomy.model.config.get_text_config().vocab_size
+        row_bytes = vocabulary * final.dtype.itemsize
         chunk = max(1, chunk_bytes(final) // row_bytes)
         for rows in self.rows[: walked(self.count, chunk, final)].split(chunk):
             yield rows, final.flatten(0, 1)[rows], self.targets.flatten()[rows]

@@ -38,9 +38,9 @@ def known_padding(batch: Batch) -> Iterator[Tensor | None]:
         if counts.restarts:
             name = "find_packed_sequence_indices"
             stack.enter_context(replaced(masking_utils, name, sequence_indices))
-        elif mask is None:
+        elif mask is None and batch.read is None:
             mask = batch.valid.long()
-        known = mask is not None and mask.ndim == 2
+        known = mask is not None and mask.ndim == 2 and batch.read is None
         token = _padded.set(min(counts.lengths) < batch.labels.shape[1] if known else None)
         stack.callback(_padded.reset, token)
         yield mask

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.utils.generic import ModelOutput
 
 from tokenseek_common import InputError
 from tokenseek_common.rows import RowRecord, RowSelection
@@ -58,6 +59,8 @@ class Record:
         exact: Modules of the blocks that are not replayed, so that nothing is kept of them.
         scored: Modules of the last block, whose column sums are the context score; empty where no
             selector asks for it.
+        inside: Modules of the blocks; attention elsewhere, say that of a tower in front of them, is
+            no business of ours.
         offload: Whether keys and values lie in the host's memory.
         adapters: What an adapter in front of the model did.
     """
@@ -65,12 +68,15 @@ class Record:
     valid: Bool[Tensor, "b s"]
     exact: frozenset[nn.Module] = frozenset()
     scored: frozenset[nn.Module] = frozenset()
+    inside: frozenset[nn.Module] = frozenset()
     offload: bool = False
     layers: dict[nn.Module, RecordedLayer] = field(default_factory=dict)
     context: Float[Tensor, "b s"] | None = None
     positions: Int[Tensor, "..."] | None = None
     """Position ids of the tokens in attention, the model's own where the batch has none."""
     adapters: RowRecord = field(default_factory=RowRecord)
+    top: Float[Tensor, "b s h"] | None = None
+    """What the last block made of all rows, for a head that reads all of them."""
 
     def attend(
         self,
@@ -83,6 +89,8 @@ class Record:
         **kwargs: Any,
     ) -> Attended:
         """Keep keys, values and mask, and attend as the model would without us."""
+        if module not in self.inside:
+            return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
         by_key = given(OF_EACH_KEY, kwargs)
         if by_key is not None:
             raise InputError(
@@ -153,12 +161,15 @@ class Recorded:
     Args:
         record: Keys, values and masks.
         final: Final hidden states; with a graph down to `block_input` where one was asked for.
+            Where the head reads all rows, those that leave the last block.
         block_input: z, where that graph begins, or None.
+        output: What the model gave: of no rows, but where its head reads all of them.
     """
 
     record: Record
     final: Float[Tensor, "b s e"]
     block_input: Float[Tensor, "b p_s h"] | None
+    output: ModelOutput
 
 
 def record_pass(
@@ -191,6 +202,7 @@ def record_pass(
     top = list(anatomy.blocks)[len(anatomy.blocks) - graph_blocks :]
     record = Record(
         batch.valid,
+        inside=anatomy.inside,
         exact=frozenset(m for block in top if exact for m in block.modules()),
         scored=frozenset(anatomy.blocks[-1].modules()) if with_context else frozenset(),
         offload=offload,
@@ -214,6 +226,9 @@ def record_pass(
         output.last_hidden_state = output.last_hidden_state[:, :0].detach()
         return output
 
+    def keep_top(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        finals.append(hidden_of(output))  # the graph goes on to the loss
+
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         for module in checkpointed:  # nothing to save, and the graph must not be re-entered
@@ -230,22 +245,37 @@ def record_pass(
             if exact or checkpointed:  # who checkpoints wants to hold no block's activations
                 forward = recomputed(inner, forward)
             stack.enter_context(replaced(inner, "forward", forward))
-        stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
+        if anatomy.kind == "whole":
+            stack.callback(anatomy.blocks[-1].register_forward_hook(keep_top).remove)
+        else:
+            stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
         mask = stack.enter_context(known_padding(batch))
-        anatomy.forward(
-            **batch.rowwise,
-            **batch.options,
-            attention_mask=mask,
-            use_cache=False,
+        output = anatomy.forward(
+            **batch.arguments(mask),
+            **anatomy.uncached,
             tokenseek=record,
             row_pass=record.adapters,
+        )
+    if anatomy.kind == "whole":
+        record.top = finals[0].detach()
+    if record.adapters.prepended and not anatomy.by_token:
+        raise InputError(
+            f"adapter ({record.adapters.prepended} rows in front) must leave the rows of "
+            f"{type(anatomy.model).__name__} where they are, its replay takes them in its blocks; "
+            "train it without TokenSeek"
         )
     if not record.layers and not record.exact:
         raise InputError(
             f"model ({type(anatomy.model).__name__}) must call transformers' attention interface "
             "with its keyword arguments; models that do not cannot be replayed"
         )
-    return Recorded(record, finals[0], block_inputs[0] if top else None)
+    return Recorded(record, finals[0], block_inputs[0] if top else None, output)
+
+
+def hidden_of(output: Any) -> Float[Tensor, "b s h"]:
+    """The hidden states that a block gives, alone or before others."""
+    hidden: Tensor = output if isinstance(output, Tensor) else output[0]
+    return hidden
 
 
 def own_forward(module: nn.Module) -> Callable[..., Any]:

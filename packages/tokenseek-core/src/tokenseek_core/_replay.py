@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils.generic import ModelOutput
 
 from tokenseek_common.rows import RowSelection
 from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
-from tokenseek_core._attention import Attended
+from tokenseek_core._attention import Attended, delegate
 from tokenseek_core._batch import Batch
-from tokenseek_core._record import Record
+from tokenseek_core._padding import known_padding
+from tokenseek_core._record import Record, hidden_of
 from tokenseek_core._rotary import still_frequencies
 from tokenseek_core._row_attention import RowAttention
 from tokenseek_core._selection import Selection
@@ -42,6 +43,8 @@ class Replay:
     rows: RowSelection
     ragged: bool
     attention: RowAttention
+    weights: Float[Tensor, "b k"] | None = None
+    """What the gradient of each row counts where a head reads recorded ones besides."""
 
     def attend(
         self,
@@ -57,6 +60,11 @@ class Replay:
         **kwargs: Any,
     ) -> Attended:
         """Attend from the kept rows to all rows; the mask comes from the record."""
+        if module not in self.record.inside:
+            return delegate(backend, module)(
+                *(module, query, key, value, attention_mask),
+                **{"dropout": dropout, "scaling": scaling} | kwargs,
+            )
         layer = self.record.layers.get(module)
         if layer is None:  # in an exact block: nobody reads what comes after its input
             b, n_h, k, _ = query.shape
@@ -101,14 +109,17 @@ class Replayed:
 
     Args:
         hidden: Final hidden states of the kept tokens; or those that reached the first exact block,
-            which has the rows in front too.
+            which has the rows in front too. Where the head reads all rows, the kept ones of those
+            that leave the last block.
         logits: Their logits, or None.
         tied: Where the gradient of a tied weight waits for the embedding's, or None.
+        output: What the model gave; its loss is the step's where the head reads all rows.
     """
 
     hidden: Float[Tensor, "b k h"]
     logits: Float[Tensor, "b k v"] | None
     tied: HeadGradient | None
+    output: ModelOutput
 
 
 def replay_pass(
@@ -119,6 +130,7 @@ def replay_pass(
     *,
     exact_blocks: int = 0,
     logits: bool = False,
+    weights: Float[Tensor, "b k"] | None = None,
 ) -> Replayed:
     """Run the kept rows through the model against the recorded keys and values.
 
@@ -129,13 +141,9 @@ def replay_pass(
         selection: The kept rows.
         exact_blocks: Last blocks that are not replayed; the rows stop at the input of the first.
         logits: Whether the rows go through the head as well.
+        weights: What the gradient of each row counts where the head reads recorded ones besides.
     """
     rows = record.rows(selection)
-    rowwise = batch.positioned(record.positions)
-    tokens = {name: selection.rows(value) for name, value in rowwise.items()}
-    # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
-    # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
-    passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
     hidden: list[Tensor] = []
 
     def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -149,6 +157,10 @@ def replay_pass(
             output.last_hidden_state = output.last_hidden_state[:, :0].detach()
         return output
 
+    def keep_top(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not exact_blocks:
+            hidden.append(rows.rows(hidden_of(output)))
+
     # Under autocast, pass one left copies of the weights behind that were cast without gradient.
     torch.clear_autocast_cache()
     with ExitStack() as stack:
@@ -160,13 +172,29 @@ def replay_pass(
             stack.callback(unread[0].register_forward_pre_hook(stop).remove)
             for block in unread:  # there is nothing to run again
                 stack.enter_context(replaced(wrapped_block(block), "gradient_checkpointing", False))
-        stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
-        output: CausalLMOutput = anatomy.forward(
-            **tokens,
-            **batch.options,
-            attention_mask=passed_on,
-            use_cache=False,
-            tokenseek=Replay(record, rows, selection.ragged, RowAttention(rows)),
+        if anatomy.kind == "whole":
+            stack.callback(anatomy.blocks[-1].register_forward_hook(keep_top).remove)
+        else:
+            stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
+        if anatomy.by_token:
+            arguments = kept_arguments(batch, record, selection)
+        else:
+            mask = stack.enter_context(known_padding(batch))
+            arguments = batch.arguments(mask)
+        output = anatomy.forward(
+            **arguments,
+            **anatomy.uncached,
+            tokenseek=Replay(record, rows, selection.ragged, RowAttention(rows), weights),
             row_pass=rows,
         )
-    return Replayed(hidden[0], output.logits if logits else None, tied)
+    return Replayed(hidden[0], output.get("logits") if logits else None, tied, output)
+
+
+def kept_arguments(batch: Batch, record: Record, selection: Selection) -> dict[str, Any]:
+    """What a model that can be given some of its tokens is called with."""
+    rowwise = batch.positioned(record.positions)
+    # A mask of four axes is passed on as it is: from the gaps between positions, transformers would
+    # infer packed sequences. The replay ignores it and takes rows of the recorded masks.
+    passed_on = torch.zeros((len(selection.indices), 1, 1, 1), device=selection.indices.device)
+    tokens = {name: selection.rows(value) for name, value in rowwise.items()}
+    return {**tokens, **batch.options, "attention_mask": passed_on}

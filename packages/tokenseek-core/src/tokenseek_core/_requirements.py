@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 from torch._dynamo import OptimizedModule
 from transformers import PreTrainedModel
-from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
 
 from tokenseek_common import InputError
+from tokenseek_core._anatomy import Kind
 from tokenseek_core._attention import PREFIX
 from tokenseek_core._forwards import leads_to
 
@@ -22,6 +23,10 @@ NOT_TOKENWISE = (
     *("ADAPTION_PROMPT", "ALORA", "CARTRIDGE", "CPT", "PREFIX_TUNING", "SHADOW", "XLORA"),
 )
 """Methods of peft that look at a token's neighbours, add keys, or compute the loss themselves."""
+
+
+EXPECTED: dict[Kind, Callable[..., Any]] = {"causal": ForCausalLMLoss, "masked": ForMaskedLMLoss}
+"""The loss that a step makes in the model's place; where the head reads all rows, it makes none."""
 
 
 def require_applicable(model: nn.Module) -> None:
@@ -71,11 +76,12 @@ def require_applicable(model: nn.Module) -> None:
             )
 
 
-def require_steppable(model: PreTrainedModel, *, trainable_input: bool) -> None:
+def require_steppable(model: PreTrainedModel, kind: Kind, *, trainable_input: bool) -> None:
     """Refuse a model that cannot be trained, or not as it would be without TokenSeek.
 
     Args:
         model: The Hugging Face model.
+        kind: How it makes its loss.
         trainable_input: Whether the gradient of embeddings from outside is asked for.
 
     Raises:
@@ -88,10 +94,11 @@ def require_steppable(model: PreTrainedModel, *, trainable_input: bool) -> None:
             f"attn_implementation ({implementation}) must not change while TokenSeek is applied; "
             "call handle.remove(), change it, and apply TokenSeek again"
         )
-    if model.loss_function is not ForCausalLMLoss:
+    expected = EXPECTED.get(kind)
+    if expected is not None and model.loss_function is not expected:
         raise InputError(
-            f"loss_function ({_name(model.loss_function)}) must be transformers' ForCausalLMLoss, "
-            "the one that restarts on the kept rows; leave it as it was"
+            f"loss_function ({_name(model.loss_function)}) must be transformers' "
+            f"{_name(expected)}, the one that restarts on the kept rows; leave it as it was"
         )
     noise = getattr(model.get_input_embeddings(), "neftune_noise_alpha", None)
     if noise is not None:

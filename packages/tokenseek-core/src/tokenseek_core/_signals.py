@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
@@ -36,6 +37,8 @@ class Signals:
         head: The way from final hidden states to losses.
         prepended: Rows in front of the tokens, p.
         retain: Whether the graph is needed again once the adjoint is known.
+        loss: The model's own loss of `final`, where its head reads all rows; then no row has a loss
+            of its own.
     """
 
     input_ids: Int[Tensor, "b s"] | None
@@ -48,6 +51,7 @@ class Signals:
     head: Head
     prepended: int = 0
     retain: bool = False
+    loss: Float[Tensor, ""] | None = None
 
     @property
     def context(self) -> Float[Tensor, "b s"]:
@@ -68,7 +72,17 @@ class Signals:
 
     @cached_property
     def token_loss(self) -> Float[Tensor, "b s"]:
-        """Cross-entropy of each row's target, 0 where it has none."""
+        """Cross-entropy of each row's target, 0 where it has none.
+
+        Raises:
+            InputError: The model's head reads all rows at once.
+        """
+        if self.loss is not None:
+            name = type(self.head.anatomy.model).__name__
+            raise InputError(
+                f"model ({name}) must have a loss of each token, as language models have; "
+                'use selector="gradient"'
+            )
         if self.retain or "through_head" in vars(self):
             return self.through_head.losses
         return self.head.losses(self.final)
@@ -85,8 +99,10 @@ class Signals:
         A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
         assert self.block_input is not None
-        adjoint = self.through_head.adjoint
-        end = get_gradient_edge(self.final)
+        if self.loss is None:
+            adjoint, end = self.through_head.adjoint, get_gradient_edge(self.final)
+        else:
+            adjoint, end = torch.ones_like(self.loss), get_gradient_edge(self.loss)
         if not self.retain:  # nobody reads it again, and the graph hangs on its end
             self.final = self.final.new_empty((0, 0, 0))
         pulled = self.head.anatomy.pull_back(end, self.block_input, adjoint, retain=self.retain)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils.generic import ModelOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy, apply
@@ -24,6 +26,7 @@ from tokenseek_core._scores import perturbed, random_scores
 from tokenseek_core._selection import Selection, select, strata, supervised_first
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, sampling_log_p
 from tokenseek_core._signals import Signals
+from tokenseek_core._tied import HeadGradient
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class StepReport:
 
 def training_step(
     anatomy: Anatomy, batch: Batch, config: TokenSeekConfig
-) -> tuple[CausalLMOutput, StepReport]:
+) -> tuple[ModelOutput, StepReport]:
     """Run both passes; `output.loss` carries the gradient of the kept rows.
 
     What it costs, in floating-point operations: with P those of a block's products with its weights
@@ -80,12 +83,21 @@ def training_step(
     attend in chunks, for their places.
 
     Returns:
-        The loss, with the logits of the kept rows where there are any, and what was kept.
+        The loss, with the logits of the kept rows where there are any, and what was kept. Where
+        the head reads all rows, the model's own output.
     """
-    signals, record = record_signals(anatomy, batch, config)
+    signals, record, given = record_signals(anatomy, batch, config)
     batch = batch.to(signals.valid.device)
     selection, scores = keep(signals, batch, config)
-    if config.gradient == "inject":
+    output: ModelOutput
+    if anatomy.kind == "whole" and config.gradient == "inject":
+        output = whole_output(anatomy, batch, config, record, selection, signals, given)
+    elif anatomy.kind == "whole":
+        del signals, given  # with the last block's graph
+        # The loss is the dense one: recorded rows are constants, among which the kept ones live.
+        weights = selection.importance * selection.active
+        output = replay_pass(anatomy, batch, record, selection, weights=weights).output
+    elif config.gradient == "inject":
         output = inject_adjoint(anatomy, batch, config, record, selection, signals)
     else:
         dtype = signals.head.dtype
@@ -102,7 +114,7 @@ def token_losses(
     What is made of them is the caller's: a row of the sum of all has the gradient that
     :func:`training_step` has where all tokens that carry the loss are kept.
     """
-    signals, record = record_signals(anatomy, batch, config)
+    signals, record, _ = record_signals(anatomy, batch, config)
     batch = batch.to(signals.valid.device)
     selection, scores = keep(signals, batch, config)
     weights = torch.ones_like(selection.indices, dtype=signals.head.dtype)
@@ -132,7 +144,13 @@ def keep(
     if config.answer_ratio is None:
         least = config.min_supervised
         ranked = supervised_first(scores, batch.supervised & batch.valid, least)
-    return select(ranked, strata(batch, config), log_p), scores
+    if batch.read is None:
+        return select(ranked, strata(batch, config), log_p), scores
+    highest = torch.finfo(ranked.dtype).max
+    ranked = ranked.clamp(max=highest).masked_fill(batch.read, math.inf)
+    selection = select(ranked, strata(batch, config), log_p)
+    importance = selection.importance.masked_fill(selection.rows(batch.read), 1)  # no draw
+    return replace(selection, importance=importance), scores
 
 
 def report(
@@ -151,8 +169,11 @@ def report(
 
 def record_signals(
     anatomy: Anatomy, batch: Batch, config: TokenSeekConfig
-) -> tuple[Signals, Record]:
+) -> tuple[Signals, Record, ModelOutput]:
     """Run pass one with what the selector will look at, and no more.
+
+    Returns:
+        The evidence, keys and values, and what the model gave.
 
     Raises:
         InputError: No block would be left to replay.
@@ -185,8 +206,9 @@ def record_signals(
         head=Head(anatomy, batch.targets, batch.counts.total),
         prepended=record.adapters.prepended,
         retain=inject,
+        loss=recorded.output["loss"] if anatomy.kind == "whole" else None,
     )
-    return signals, record
+    return signals, record, recorded.output
 
 
 def score(signals: Signals, batch: Batch, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
@@ -267,20 +289,66 @@ def inject_adjoint(
     which is 1 for rows that an adapter put in front.
     """
     total = total_items(batch.supervised.sum(1), batch.num_items, signals.head.dtype)
-    weights = selection.importance.to(total) * selection.active
-    weights = F.pad(weights, (signals.prepended, 0), value=1) / total  # [b, p + k]
-    adjoint = record.rows(selection).rows(signals.adjoint_of_rows)  # [b, p + k, d]
-    adjoint = adjoint * weights[..., None].to(adjoint.dtype)
-    replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
+    injected, tied = injected_rows(anatomy, batch, config, record, selection, signals, total)
     losses = head_losses(
         signals.head,
         signals.final,
         batch.supervised / total,
         signals.through_head,
-        replayed.tied,
+        tied,
     )
-    injected = apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device))
     return CausalLMOutput(loss=losses.sum() + injected.to(losses))
+
+
+def injected_rows(
+    anatomy: Anatomy,
+    batch: Batch,
+    config: TokenSeekConfig,
+    record: Record,
+    selection: Selection,
+    signals: Signals,
+    total: Float[Tensor, ""],
+) -> tuple[Float[Tensor, ""], HeadGradient | None]:
+    """Replay the kept rows below the exact blocks, and hand them the adjoint that arrives there.
+
+    Args:
+        anatomy: The model's parts.
+        batch: The step's batch.
+        config: The settings.
+        record: What pass one kept.
+        selection: The kept rows.
+        signals: Where the adjoint is known.
+        total: What it is still to be divided by.
+
+    Returns:
+        A zero whose gradient is theirs, and where that of a tied weight waits.
+    """
+    weights = selection.importance.to(total) * selection.active
+    weights = F.pad(weights, (signals.prepended, 0), value=1) / total  # [b, p + k]
+    adjoint = record.rows(selection).rows(signals.adjoint_of_rows)  # [b, p + k, d]
+    adjoint = adjoint * weights[..., None].to(adjoint.dtype)
+    replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
+    return apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device)), replayed.tied
+
+
+def whole_output(
+    anatomy: Anatomy,
+    batch: Batch,
+    config: TokenSeekConfig,
+    record: Record,
+    selection: Selection,
+    signals: Signals,
+    given: ModelOutput,
+) -> ModelOutput:
+    """What a model gives whose head reads all rows, with the gradient of the exact blocks.
+
+    The loss is the dense one, and so are the gradients of head and exact blocks; what comes before
+    them has that of the kept rows.
+    """
+    one = torch.ones_like(given["loss"])
+    injected, _ = injected_rows(anatomy, batch, config, record, selection, signals, one)
+    given["loss"] = given["loss"] + injected.to(given["loss"])
+    return given
 
 
 class Inject(torch.autograd.Function):

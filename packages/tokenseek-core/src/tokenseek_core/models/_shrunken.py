@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,11 @@ def shrunken(config: PreTrainedConfig) -> PreTrainedConfig:
     The size of a head stays, since rotary frequencies and their factors are made for it.
     """
     small = _unquantised(config)
+    for part in (getattr(small, name, None) for name in ("text_config", "vision_config")):
+        if part is not None:
+            vars(part).update(vars(shrunken(part)))
+    if not hasattr(small, "num_hidden_layers"):  # made of parts alone
+        return small
     _cut_layers(small)
     _cut_heads(small)
     for name, ceiling in _CEILINGS.items():
@@ -47,25 +53,34 @@ def shrunken(config: PreTrainedConfig) -> PreTrainedConfig:
     return small
 
 
-def hollow_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Build the modules of the causal language model of `config`, without memory for weights."""
+def hollow_model(config: PreTrainedConfig, head: Any = AutoModelForCausalLM) -> PreTrainedModel:
+    """Build the modules of a model of `config`, without memory for weights.
+
+    Args:
+        config: What the model is like.
+        head: Auto class of transformers.
+    """
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(_unquantised(config))
+        model: PreTrainedModel = head.from_config(_unquantised(config))
     return model
 
 
-def random_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Build the causal language model of `config` in float32, far from its mild starting point.
+def random_model(config: PreTrainedConfig, head: Any) -> PreTrainedModel:
+    """Build a model of `config` in float32, far from its mild starting point.
+
+    Args:
+        config: What the model is like.
+        head: Auto class of transformers.
 
     Raises:
         ValueError: It would not be small.
     """
-    size = sum(p.numel() for p in hollow_model(config).parameters())
+    size = sum(p.numel() for p in hollow_model(config, head).parameters())
     if size > LARGEST:
         raise ValueError(f"{size / 1e6:.0f} million parameters are left")
     config = _unquantised(config)
     config._experts_implementation = "eager"  # older grouped kernels do not run on every CPU
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():  # at its start a block hardly changes its input
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -76,6 +91,7 @@ def _unquantised(config: PreTrainedConfig) -> PreTrainedConfig:
     config = copy.deepcopy(config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    config.architectures = config.architectures or []  # of several heads, None takes no first one
     return config
 
 

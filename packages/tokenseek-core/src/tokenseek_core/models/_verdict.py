@@ -1,26 +1,27 @@
-"""Whether TokenSeek can train a decoder, found out from its config alone."""
+"""Whether TokenSeek can train a model, found out from its config alone."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import transformers
 from torch import nn
-from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import has_several_parts
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._families import FAMILIES, family_names
+from tokenseek_core.models._heads import TOKENS, head_of, small_batch
 from tokenseek_core.models._shrunken import hollow_model, random_model, shrunken
-
-TOKENS = 24
-"""Length of the batch that the self-check replays rows of."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +50,30 @@ def unknown(model_type: str) -> Verdict | None:
 def judge(config: PreTrainedConfig) -> Verdict:
     """Take a step on a small random model of `config`, with the self-check before it."""
     kind = config.model_type
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return Verdict("no", f"transformers has no causal language model of type {kind}")
-    if has_several_parts(config):
-        text = getattr(config, "text_config", None)
-        alone = f", of type {text.model_type}," if text is not None else ""
+    head = head_of(config)
+    if head is None:
         return Verdict(
-            "no", f"{kind} is made of several parts; its text decoder{alone} is to be loaded alone"
+            "no",
+            f"transformers has no model of type {kind} that is a decoder, an encoder or a tower "
+            "for pictures, with a head that makes a loss",
         )
     if kind in FAMILIES and FAMILIES[kind].attention is not None:
         config._attn_implementation = FAMILIES[kind].attention
     try:
-        model = random_model(shrunken(config))
-        ahead = _looks_ahead(model)
+        model = random_model(shrunken(config), head)
+        ahead = head is AutoModelForCausalLM and _looks_ahead(model)
     except Exception as obstacle:  # any code of transformers may run here
-        return _judge_hollow(config, obstacle)
+        return _judge_hollow(config, head, obstacle)
     refusal = _ahead(model) if ahead else _refusal(model)
     if refusal is not None:
         return Verdict("no", refusal)
     return _praise(config, "passes the self-check on a small model of that config")
 
 
-def _judge_hollow(config: PreTrainedConfig, obstacle: Exception) -> Verdict:
+def _judge_hollow(config: PreTrainedConfig, head: Any, obstacle: Exception) -> Verdict:
     """Look at the modules alone, where no small model can be built and run."""
     try:
-        model = hollow_model(config)
+        model = hollow_model(config, head)
         apply_tokenseek(model).remove()
     except InputError as error:
         return Verdict("no", _no_attention(model) or str(error))
@@ -141,15 +141,11 @@ def _ahead(model: PreTrainedModel) -> str:
 
 
 def _take_step(model: PreTrainedModel) -> None:
-    """Train a step on two sequences, one padded on the left, without position ids."""
-    ids = torch.randint(1, model.config.vocab_size, (2, TOKENS))
-    mask = torch.ones_like(ids)
-    mask[1, : TOKENS // 4] = 0
-    labels = ids.masked_fill(mask == 0, -100)
+    """Train a step on two instances."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with apply_tokenseek(model, TokenSeekConfig(ratio=0.25, dense_above=None)):
-            model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+            model(**small_batch(model)).loss.backward()
 
 
 def _told(error: Exception) -> str:
