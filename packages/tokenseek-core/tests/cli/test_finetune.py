@@ -147,6 +147,15 @@ def test_an_adapter_of_the_embedded_model_names_a_base_that_others_can_open(
     assert f"the adapter names {base} as its base" in capsys.readouterr().err
 
 
+def test_an_adapter_of_a_folder_names_its_base_from_everywhere(
+    model: Path, records: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    assert finetune(Path(model.name), records, output, "--lora", "--steps", "1") == 0
+    saved = json.loads((output / "adapter_config.json").read_text())
+    assert saved["base_model_name_or_path"] == str(model.resolve())
+
+
 def test_a_ratio_of_one_trains_densely(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -361,3 +361,33 @@ def test_resuming_a_run_without_its_record_is_refused(
         f"output ({finished}) must hold the finetune.json of the run that is resumed; "
         "start anew in another --output, without --resume"
     )
+
+
+def test_several_processes_are_refused(
+    model: Path,
+    records: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert refused(capsys, model, records, output) == (
+        "WORLD_SIZE (2) must be 1, training runs in one process; start it without torchrun or "
+        "accelerate launch"
+    )
+
+
+def test_a_model_that_brings_code_is_refused_and_nobody_is_asked(
+    records: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_llama(tmp_path / "strange")
+    config = json.loads((model / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "strange.Config"}}
+    (model / "config.json").write_text(json.dumps(config))
+    told = refused(capsys, model, records, output)
+    assert told.startswith(
+        f"model ({model}) must be a causal language model that transformers can load "
+        f"(The repository {model} contains custom code which must be executed to correctly load "
+        "the model."
+    )
+    assert told.endswith("); give a folder, a hub id or smollm2")

@@ -15,7 +15,7 @@ import torch
 from transformers import set_seed
 
 from mept._families import family_of
-from mept.cli._options import flat, require_one_process
+from mept.cli._options import flat
 from mept.cli._train_options import RANDOM, TrainOptions
 from mept.training._asked import Asked
 from mept.training._docstrings import docstring_samples
@@ -39,7 +39,14 @@ from mept.training._sizes import prompt_sizes
 from mept.training._sources import OwnTask, TaskSplits, find_sources, load_splits
 from mept.training._trainer import FOLDER
 from tokenseek_common import InputError
-from tokenseek_common.cli import Console, check_folder, first_device, fresh_folder, resolve_dtype
+from tokenseek_common.cli import (
+    Console,
+    check_folder,
+    first_device,
+    fresh_folder,
+    require_one_process,
+    resolve_dtype,
+)
 from tokenseek_common.training import Standing, set_aside, standing_of
 
 

@@ -68,9 +68,13 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
                 "choose another --model"
             )
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
             model, loaded = _head(asked, config).from_pretrained(
-                place, dtype=dtype, output_loading_info=True, **_head_settings(asked)
+                place,
+                dtype=dtype,
+                output_loading_info=True,
+                trust_remote_code=False,
+                **_head_settings(asked),
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise _unreadable(source, error) from error
@@ -104,7 +108,7 @@ def load_config(source: str) -> PreTrainedConfig:
 
 def _config(source: str, place: str) -> PreTrainedConfig:
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(place)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unreadable(source, error) from error
     return config

@@ -42,7 +42,9 @@ def load_config(source: str) -> PreTrainedConfig:
     place, options = _located(source)
     with quiet():
         try:
-            config: PreTrainedConfig = AutoConfig.from_pretrained(place, **options)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                place, trust_remote_code=False, **options
+            )
         except Exception as error:  # each type validates in its own way
             raise _unreadable(source, error) from error
     return config

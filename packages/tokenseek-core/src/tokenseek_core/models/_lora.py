@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import warnings
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -58,6 +59,8 @@ def with_lora(
         adapted = get_peft_model(model, config, autocast_adapter_dtype=float32)
     if source == SMOLLM2:  # the folder of its wheel is none that from_pretrained opens
         config.base_model_name_or_path = SMOLLM2_HUB_ID
+    elif Path(source).is_dir():  # the adapter may be opened from elsewhere
+        config.base_model_name_or_path = str(Path(source).resolve())
     # By default every save asks the hub whether the vocabulary has grown; here it never does.
     save = functools.partial(adapted.save_pretrained, save_embedding_layers=False)
     vars(adapted)["save_pretrained"] = save

@@ -42,7 +42,9 @@ def load_pretrained(
             model = _load_smollm2(dtype)
         else:
             with _refused(source):
-                model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source, dtype=dtype, trust_remote_code=False
+                )
     # transformers wraps `to` in a way that hides its signature.
     return nn.Module.to(model, device), tokenizer
 
@@ -65,7 +67,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
             file = smollm2_file()
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -81,7 +83,7 @@ def _refused(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = str(error).strip().splitlines()[0].rstrip(" .")
         if isinstance(error, RuntimeError):
             if "ignore_mismatched_sizes" not in reason:
                 raise

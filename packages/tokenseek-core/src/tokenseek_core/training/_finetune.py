@@ -15,6 +15,7 @@ from tokenseek_common.cli import (
     check_folder,
     first_device,
     fresh_folder,
+    require_one_process,
     resolve_dtype,
 )
 from tokenseek_common.data import Record, check_vocabulary, encode_records, load_records
@@ -64,7 +65,7 @@ def finetune(
         The folder, with losses and costs.
 
     Raises:
-        InputError: Settings, model, data or folder cannot be used.
+        InputError: Settings, model, data or folder cannot be used, or several processes run.
         RunError: A loss or gradient was not finite, or SIGTERM ended the run.
         KeyboardInterrupt: Ctrl-C ended it.
 
@@ -73,6 +74,7 @@ def finetune(
         >>> finetune(settings, output=Path("tuned")).eval_loss_after  # doctest: +SKIP
     """
     console = Console(quiet=True) if console is None else console
+    require_one_process()
     standing = _check_output(settings, output, resume=resume)
     device = _check_device(settings)
     check_source(settings.model)
