@@ -29,6 +29,7 @@ from tokenseek_core._forwards import FUSED, leads_to, put_by_trainer
 from tokenseek_core._fused import fused_step
 from tokenseek_core._left_out import MUCH, left_out_share
 from tokenseek_core._own_configs import own_configs
+from tokenseek_core._rates import rate_groups
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
@@ -134,6 +135,39 @@ class TokenSeekHandle:
         finally:
             self._by_token = False
         return losses
+
+    def parameter_groups(
+        self, *, learning_rate: float, replayed: float = 0.25, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """Groups for an optimizer, in which the blocks that are replayed learn more slowly.
+
+        Under "inject" head, final norm and the last blocks have the dense gradient, the blocks
+        below that of a few rows, which is noisy: an optimizer such as AdamW, which makes steps of
+        one size whatever the gradient, then wants a smaller rate for these than for those.
+
+        Args:
+            learning_rate: Of everything but the replayed blocks; begin with that of dense training.
+            replayed: Share of it that the replayed blocks learn at, in (0, 1].
+            weight_decay: Of what decays: no norms, embeddings or biases.
+
+        Returns:
+            Every trainable parameter of the model in exactly one group.
+
+        Raises:
+            InputError: The config has no exact blocks, `replayed` is not in (0, 1], or nothing is
+                trained.
+
+        Example:
+            >>> groups = handle.parameter_groups(learning_rate=1e-3)  # doctest: +SKIP
+            >>> optimizer = torch.optim.AdamW(groups)  # doctest: +SKIP
+        """
+        return rate_groups(
+            self._anatomy,
+            self.config,
+            learning_rate=learning_rate,
+            replayed=replayed,
+            weight_decay=weight_decay,
+        )
 
     def __enter__(self) -> Self:
         return self
