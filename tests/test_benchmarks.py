@@ -78,6 +78,20 @@ def test_the_study_shows_its_records_and_its_rule_gives_the_default(
     assert report["default"]() == f"r10-{config.gradient}-{config.selector}"
 
 
+def test_dense_steps_are_read_off_the_scale_in_the_logarithm_of_the_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/tokenseek_core")
+    dense_steps = runpy.run_path(str(ROOT / "benchmarks/tokenseek_core/equivalent_report.py"))[
+        "dense_steps"
+    ]
+    scale = {10: 4.0, 20: 3.0, 80: 2.0}
+    assert dense_steps(scale, 3.5) == pytest.approx(200**0.5)
+    assert dense_steps(scale, 2.5) == pytest.approx(40)
+    ends = [dense_steps(scale, loss) for loss in (5.0, 4.0, 3.0, 2.0, 1.0)]
+    assert ends == pytest.approx([10, 10, 20, 80, 80])
+
+
 def test_the_comparison_of_mept_shows_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
     report = runpy.run_path(str(ROOT / "benchmarks/mept/comparison_report.py"))

@@ -1,4 +1,4 @@
-"""Make docs/study.md from the files of both studies, and apply the rule that picks the default."""
+"""Make docs/study.md from the files of the studies, and apply the rule that picks the default."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import statistics
 from typing import Any
 
 from answers_report import answers, draw
+from equivalent_report import equivalent
 from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded, settled
 from study_tasks import ROOT
 
 PAGE = ROOT / "docs/study.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+EQUIVALENT_BEGIN, EQUIVALENT_END = "<!-- equivalent: begin -->", "<!-- equivalent: end -->"
 ANSWERS_BEGIN, ANSWERS_END = "<!-- answers: begin -->", "<!-- answers: end -->"
 
 
@@ -115,6 +117,7 @@ def with_tables(text: str) -> str:
     """The page with the tables of what is recorded between its marks."""
     for begin, end, tables in (
         (BEGIN, END, results()),
+        (EQUIVALENT_BEGIN, EQUIVALENT_END, equivalent()),
         (ANSWERS_BEGIN, ANSWERS_END, answers()),
     ):
         before, rest = text.split(begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from study_tasks import Batch, Task
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tokenseek_common.tuning import parameter_groups
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.inspect import Method, using
 
@@ -48,21 +49,41 @@ def train(
     stops: Collection[int],
     dev: bool = False,
     decay: bool = False,
+    beta2: float = 0.999,
+    below: float = 1.0,
+    ratio: Callable[[float], float] | None = None,
 ) -> Run:
-    """Train until the last of `stops`; the rate stays, or decays to nothing at that step."""
+    """Train until the last of `stops`; the rate stays, or decays to nothing at that step.
+
+    Args:
+        task: What is trained on what.
+        method: How a step runs.
+        rate: Of learning.
+        seed: Decides the batches, and what is drawn.
+        stops: Steps after which the held-out loss is wanted.
+        dev: Whether it is that of the dev set.
+        decay: Whether the rate decays.
+        beta2: How much AdamW's second moment keeps of what it was.
+        below: Share of the rate that all blocks but the last learn at.
+        ratio: Share of tokens to keep, by the share of the steps that are done.
+    """
     torch.manual_seed(seed)  # of adapters
     model = task.model().train()
     held_out = task.dev if dev else task.test
     losses, spent = {}, 0.0
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # random selection
-    optimizer = optimizer_of(model, rate)
+    optimizer = optimizer_of(model, rate, beta2, below)
+    rates = [group["lr"] for group in optimizer.param_groups]
     steps = max(stops)
-    with using(model, method, check=False):
+    with using(model, method, check=False) as handle:
         for step in range(1, steps + 1):
+            if ratio is not None and handle is not None:
+                handle.config = replace(handle.config, ratio=ratio((step - 1) / steps))
             batch, begin = task.batch(generator), time.process_time()
-            for group in optimizer.param_groups:
-                group["lr"] = rate * (factor(step - 1, steps) if decay else min(1, step / WARM_UP))
+            share = factor(step - 1, steps) if decay else min(1, step / WARM_UP)
+            for group, own in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = own * share
             take_step(model, batch, optimizer)
             spent += time.process_time() - begin
             if step in stops:
@@ -70,10 +91,18 @@ def train(
     return Run(losses, spent)
 
 
-def optimizer_of(model: Any, rate: float) -> torch.optim.Optimizer:
-    """AdamW over what is trained."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, fused=True)
+def optimizer_of(
+    model: Any, rate: float, beta2: float = 0.999, below: float = 1.0
+) -> torch.optim.Optimizer:
+    """AdamW over what is trained; all blocks but the last at the share `below` of the rate."""
+    blocks = range(model.config.num_hidden_layers - 1) if below != 1 else ()
+    groups = parameter_groups(
+        model,
+        learning_rate=rate,
+        learning_rates={f"*.layers.{i}.*": below * rate for i in blocks},
+        no_decay=(),
+    )
+    return torch.optim.AdamW(groups, betas=(0.9, beta2), weight_decay=0.0, fused=True)
 
 
 def model_loss(model: Any, batch: Batch) -> Tensor:
