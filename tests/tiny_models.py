@@ -40,6 +40,7 @@ from transformers import (
     SiglipConfig,
     T5Config,
     ViTConfig,
+    WhisperConfig,
 )
 
 VOCABULARY = 61
@@ -150,6 +151,25 @@ def _bart() -> BartConfig:
     )
 
 
+def _whisper() -> WhisperConfig:
+    return WhisperConfig(
+        **_SPECIAL,
+        vocab_size=VOCABULARY,
+        num_mel_bins=8,
+        d_model=32,
+        encoder_layers=3,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=20,
+        max_target_positions=30,
+        dropout=0.0,
+        decoder_start_token_id=1,
+    )
+
+
 def _distilbert() -> DistilBertConfig:
     return DistilBertConfig(
         vocab_size=VOCABULARY,
@@ -247,6 +267,7 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "deit": lambda: DeiTConfig(**_VISION, **_NO_DROPOUT),
     "dinov2": lambda: Dinov2Config(**_VISION, **_NO_DROPOUT),
     "siglip": _siglip,
+    "whisper": _whisper,
     "gemma3": _gemma3,
     "llava": _llava,
     "qwen2_vl": _qwen2_vl,

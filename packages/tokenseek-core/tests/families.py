@@ -17,7 +17,11 @@ from tokenseek_core._families import FAMILIES as REGISTERED
 SEVERAL = ("gemma3", "llava", "qwen2_vl")
 """Text decoders with a tower for pictures."""
 
-DECODERS = {name for name, family in REGISTERED.items() if family.reads == "last"} - {*SEVERAL}
+SEQ2SEQ = ("bart", "t5", "whisper")
+"""A decoder behind an encoder."""
+
+LAST = {name for name, family in REGISTERED.items() if family.reads == "last"}
+DECODERS = LAST - {*SEVERAL} - {*SEQ2SEQ}
 
 # What follows a hyphen is a variant of the model type before it.
 FAMILIES = [name for name in tiny_models.FAMILIES if name.partition("-")[0] in DECODERS]

@@ -15,7 +15,9 @@ from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForPreTraining,
     AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForSpeechSeq2Seq,
     AutoModelForTokenClassification,
     PreTrainedModel,
 )
@@ -103,6 +105,23 @@ def _qwen2_vl(padding: str) -> dict[str, Tensor]:
     }
 
 
+def _answers() -> dict[str, Tensor]:
+    """Labels of a decoder, of which some end early."""
+    labels = torch.randint(3, 61, (3, 12), generator=torch.Generator().manual_seed(1))
+    labels[1, 9:] = labels[2, 5:] = -100
+    return {"labels": labels}
+
+
+def _texts_to_texts(padding: str) -> dict[str, Tensor]:
+    return _texts(padding) | _answers()
+
+
+def _sounds(padding: str) -> dict[str, Tensor]:
+    """Of 40 frames, which make 20 rows."""
+    sounds = torch.randn((3, 8, 40), generator=torch.Generator().manual_seed(1))
+    return {"input_features": sounds.double()} | _answers()
+
+
 @dataclass(frozen=True)
 class Task:
     """What a model learns: its head, a batch of it by the side of its padding, and where a row's
@@ -126,6 +145,8 @@ TASKS = {
     "choice": Task(AutoModelForMultipleChoice, _choices),
     "pretraining": Task(AutoModelForPreTraining, _pretraining),
     "picture": Task(AutoModelForImageClassification, _pictures),
+    "text": Task(AutoModelForSeq2SeqLM, _texts_to_texts, _own),
+    "sound": Task(AutoModelForSpeechSeq2Seq, _sounds, _own),
     "gemma3": Task(AutoModelForImageTextToText, _gemma3, shifted),
     "llava": Task(AutoModelForImageTextToText, _llava, shifted),
     "qwen2_vl": Task(AutoModelForImageTextToText, _qwen2_vl, shifted),
@@ -142,6 +163,9 @@ CASES = [
     *((family, family) for family in SEVERAL),
     ("llama", "sequence"),
     ("gpt2", "token"),
+    ("bart", "text"),
+    ("t5", "text"),
+    ("whisper", "sound"),
 ]
 
 
@@ -191,15 +215,21 @@ def slow(
 ) -> Tensor:
     """Leave the gradients of the slow reference in `.grad`, and return its loss."""
     target, part = TASKS[task].target, attending(model)
+    if taken.source is not None:  # the model makes a decoder's tokens of labels, if it has them
+        start, pad = model.config.decoder_start_token_id, model.config.pad_token_id
+        tokens = torch.nn.functional.pad(batch["labels"][:, :-1], (1, 0), value=start)
+        batch = batch | {"decoder_input_ids": tokens.masked_fill(tokens == -100, pad)}
     weights = taken.importance if config.selector == "sampled" else None
+    settings: dict[str, Any] = {
+        "importance": weights,
+        "target": target,
+        "attending": part,
+        "source": taken.source,
+    }
     if config.gradient == "inject":
-        return slow_inject(
-            model, batch, taken.keep, importance=weights, target=target, attending=part
-        )
+        return slow_inject(model, batch, taken.keep, **settings)
     if target is not None:
-        loss = slow_loss(
-            model, batch, taken.keep, importance=weights, target=target, attending=part
-        )
+        loss = slow_loss(model, batch, taken.keep, **settings)
     else:
         loss = slow_whole(model, batch, taken.keep, weights)
     loss.backward()

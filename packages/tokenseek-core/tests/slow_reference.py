@@ -19,6 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 selected: Tensor | None = None  # [b, s], True where a token's key and value carry gradient
+selected_source: Tensor | None = None  # [b, n], the same of the tokens that an encoder reads
 
 
 def detached_attention(
@@ -31,8 +32,11 @@ def detached_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    assert selected is not None
-    keep = selected[:, None, :, None]
+    kept = selected
+    if selected_source is not None and key.shape[2] == selected_source.shape[1]:
+        kept = selected_source
+    assert kept is not None
+    keep = kept[:, None, :, None]
     key = torch.where(keep, key, key.detach())
     value = torch.where(keep, value, value.detach())
     groups = query.shape[1] // key.shape[1]
@@ -40,6 +44,8 @@ def detached_attention(
     scores = query @ key.transpose(-1, -2) * scaling
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
+    if kwargs.get("position_bias") is not None:
+        scores = scores + kwargs["position_bias"]
     if attention_mask is not None:  # pictures have none
         scores = scores + attention_mask
     attention = scores.softmax(-1)
@@ -52,16 +58,23 @@ ALL_MASK_ATTENTION_FUNCTIONS.register("slow_reference", ALL_MASK_ATTENTION_FUNCT
 
 
 @contextmanager
-def slow_attention(model: PreTrainedModel, keep: Tensor) -> Iterator[None]:
-    global selected
+def slow_attention(
+    model: PreTrainedModel, keep: Tensor, source: Tensor | None = None
+) -> Iterator[None]:
+    """Let no gradient through keys and values of tokens that are not kept.
+
+    Where `source` says which tokens of an encoder are, there must be another number of them.
+    """
+    global selected, selected_source
+    assert source is None or source.shape[1] != keep.shape[1]
     before = model.config._attn_implementation
     model.set_attn_implementation("slow_reference")
-    selected = keep
+    selected, selected_source = keep, source
     try:
         yield
     finally:
         model.set_attn_implementation(before)
-        selected = None
+        selected = selected_source = None
 
 
 def shifted(labels: Tensor) -> Tensor:
@@ -77,14 +90,16 @@ def slow_loss(
     importance: Tensor | None = None,
     target: Callable[[Tensor], Tensor] = shifted,
     attending: PreTrainedModel | None = None,
+    source: Tensor | None = None,
 ) -> Tensor:
     """L = sum_i (n_i / N) * mean of the cross-entropies of the selected supervised rows.
 
     `importance`, where it is given, weighs the rows of each mean; `target` makes each row's target
-    of the labels; `attending` is the part whose tokens are selected, if it is not the model.
+    of the labels; `attending` is the part whose tokens are selected, if it is not the model;
+    `source` are the selected tokens of an encoder.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with slow_attention(attending or model, keep):
+    with slow_attention(attending or model, keep, source):
         logits = model(**inputs, use_cache=False).logits
     targets = target(batch["labels"])
     total = num_items or int((targets != -100).sum())

@@ -14,12 +14,16 @@ from tokenseek_core import TokenSeekConfig, TokenSeekHandle, apply_tokenseek
 
 @dataclass(frozen=True)
 class Taken:
-    """Loss, gradients, kept tokens of a step, and what each of them stands for, [b, s]."""
+    """Loss, gradients, kept tokens of a step, and what each of them stands for, [b, s].
+
+    Of an encoder in front of a decoder, the kept tokens, [b, n].
+    """
 
     loss: float
     gradients: dict[str, Tensor]
     keep: Tensor
     importance: Tensor
+    source: Tensor | None = None
 
 
 def kept(handle: TokenSeekHandle, shape: torch.Size) -> Tensor:
@@ -38,7 +42,7 @@ def back_from(loss: Tensor, model: nn.Module, handle: TokenSeekHandle) -> Taken:
     keep = kept(handle, handle.last.scores.shape)
     importance = torch.ones(keep.shape, dtype=loss.dtype)
     importance.scatter_(1, handle.last.indices, handle.last.importance.to(loss.dtype))
-    return Taken(loss.item(), gradients(model), keep, importance)
+    return Taken(loss.item(), gradients(model), keep, importance, handle.last.source)
 
 
 def take_step(model: nn.Module, batch: dict[str, Any], config: TokenSeekConfig) -> Taken:

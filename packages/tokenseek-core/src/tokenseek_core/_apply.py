@@ -230,8 +230,8 @@ class TokenSeekHandle:
             output, self.last = fused_step(self._anatomy, batch, self.config, shifted=shifted)
         else:
             output, self.last = training_step(self._anatomy, batch, self.config)
-        by_row = self._anatomy.kind != "whole"
-        if self.config.check and self.config.answer_ratio is not None and by_row:
+        looked_at = self._anatomy.by_token and self.config.answer_ratio is not None
+        if self.config.check and looked_at:
             self._look(batch, self.last)
         return output
 
@@ -283,6 +283,9 @@ class TokenSeekHandle:
         if anatomy.kind == "whole":
             shape = shape_at_blocks(anatomy, arguments)
             return Batch.whole(flags | arguments, shape, anatomy.reads)
+        if anatomy.kind == "seq2seq":
+            shape = shape_at_blocks(anatomy, arguments)
+            return Batch.seq2seq(flags | arguments, shape, anatomy.shift_right)
         batch = Batch.of(
             flags | arguments, shifted=anatomy.kind == "causal", by_token=anatomy.by_token
         )
@@ -296,7 +299,7 @@ class TokenSeekHandle:
             InputError: They do not.
         """
         batch = self._batch(arguments)
-        require_steppable(self.model, self._anatomy.kind, trainable_input=batch.trainable)
+        require_steppable(self._anatomy, trainable_input=batch.trainable)
         if self.config.check and not self._checked:
             self_check(self._anatomy, batch, offload=self.config.kv_offload)
             self._checked = True

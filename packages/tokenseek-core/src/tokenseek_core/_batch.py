@@ -5,7 +5,7 @@ Shapes: `b` batch, `s` sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -38,6 +38,10 @@ FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_rou
 
 LOSSES = ("labels", "start_positions", "end_positions")
 """Arguments that ask a model for a loss."""
+
+
+ShiftRight = Callable[[Int[Tensor, "b s"]], Int[Tensor, "b s"]]
+"""Makes the tokens of a decoder of its labels."""
 
 
 _supposed: ContextVar[float] = ContextVar("supposed", default=1.0)
@@ -96,6 +100,19 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Source:
+    """The tokens that an encoder reads, in front of a decoder.
+
+    Args:
+        valid: Those that are not padding, [b, n].
+        lengths: Their number in each instance, which the host must know.
+    """
+
+    valid: Bool[Tensor, "b n"]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Batch:
     """The arguments of one training call, sorted by what they are.
 
@@ -113,6 +130,7 @@ class Batch:
         read: The row of each instance that is always kept where its label belongs to the whole of
             it, since a head that pools one row reads it, [b, s]; None of a model whose rows have
             losses of their own.
+        source: What an encoder reads, in front of a decoder.
     """
 
     rowwise: Mapping[str, Tensor]
@@ -125,6 +143,7 @@ class Batch:
     options: Mapping[str, Any]
     bounded: bool = False
     read: Bool[Tensor, "b s"] | None = None
+    source: Source | None = None
 
     @classmethod
     def of(
@@ -180,6 +199,53 @@ class Batch:
             num_items=num_items,
             options=given,
             bounded=bool(boundaries),
+        )
+
+    @classmethod
+    def seq2seq(
+        cls, arguments: Mapping[str, Any], shape: tuple[int, int], shift: ShiftRight
+    ) -> Batch:
+        """Sort the arguments of a decoder behind an encoder; the tokens are those of the decoder.
+
+        Args:
+            arguments: What the model is called with.
+            shape: Instances and rows of them that the encoder's blocks see.
+            shift: Makes the decoder's tokens of the labels, where none are given.
+
+        Raises:
+            InputError: An argument asks for what a step over some rows cannot give.
+        """
+        given = _without_refused(arguments)
+        labels = given.pop("labels")
+        num_items = given.pop("num_items_in_batch", None)
+        if not given.keys() & {"decoder_input_ids", "decoder_inputs_embeds"}:
+            given["decoder_input_ids"] = shift(labels)
+        tokens = next(
+            given[n] for n in ("decoder_input_ids", "decoder_inputs_embeds") if n in given
+        )
+        if labels.shape != tokens.shape[:2]:
+            raise InputError(
+                f"labels ({list(labels.shape)}) must have shape [b, s], here "
+                f"{list(tokens.shape[:2])}; give one entry for each token of the decoder"
+            )
+        supervised = labels != IGNORE_INDEX
+        valid = given.get("decoder_attention_mask")
+        if valid is None:  # behind the last label stands padding
+            valid = supervised.flip(1).cumsum(1).flip(1) > 0
+        mask = given.pop("attention_mask", None)
+        read = torch.ones(shape, dtype=torch.bool, device=labels.device)
+        if mask is not None and mask.shape == read.shape:  # sounds have one of another length
+            read = mask.bool()
+        return cls(
+            rowwise={},
+            attention_mask=mask,
+            labels=labels,
+            targets=labels,
+            valid=valid.bool(),
+            counts=Counts.read(valid.bool(), supervised, None),
+            num_items=num_items,
+            options=given,
+            source=Source(read, Counts.read(read, read, None).lengths),
         )
 
     @classmethod
@@ -281,6 +347,7 @@ class Batch:
             targets=self.targets.to(device),
             valid=self.valid.to(device),
             read=None if self.read is None else self.read.to(device),
+            source=self.source and replace(self.source, valid=self.source.valid.to(device)),
         )
 
     def require_known_sequences(self, backend: str) -> None:

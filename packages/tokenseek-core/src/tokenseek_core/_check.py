@@ -7,11 +7,13 @@ that depend on the length), and gradients that go another way than through queri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from tokenseek_common import InputError
@@ -19,7 +21,7 @@ from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._batch import Batch
 from tokenseek_core._record import record_pass
 from tokenseek_core._replay import replay_pass
-from tokenseek_core._selection import Stratum, select
+from tokenseek_core._selection import Selection, Stratum, select
 
 TOLERANCE = {
     torch.float64: 1e-6,  # some models compute norms and softmax in float32 whatever their dtype
@@ -99,11 +101,10 @@ def compared(
     """
     recorded = record_pass(anatomy, batch, graph_blocks=1, offload=offload)
     batch = batch.to(recorded.final.device)
-    rank = batch.valid.cumsum(1) - 1
-    half = batch.valid.sum(1, keepdim=True) / 2
-    scores = ((rank % 2 == 0) & (rank < half)).float()
-    lengths = batch.counts.lengths
-    selection = select(scores, [Stratum(batch.valid, lengths, min(0.25, ROWS / max(lengths)))])
+    selection = every_other(batch.valid, batch.counts.lengths)
+    if batch.source is not None:
+        source = every_other(batch.source.valid, batch.source.lengths)
+        selection = replace(selection, source=source)
     masks = [layer.mask for layer in recorded.record.layers.values()]
     if any(mask is not None and mask.requires_grad for mask in masks):
         raise InputError(
@@ -131,6 +132,13 @@ def compared(
     hook = anatomy.blocks[-1].register_forward_pre_hook(start_graph)
     try:
         replayed = replay_pass(anatomy, batch, recorded.record, selection)
+    except (IndexError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError | torch.OutOfMemoryError):
+            raise
+        raise InputError(
+            f"model ({type(anatomy.model).__name__}) must run some of its rows as it runs all, but "
+            f"fails ({error}); train it without TokenSeek"
+        ) from error
     finally:
         hook.remove()
     ours = anatomy.pull_back(replayed.hidden, inputs[0], direction)
@@ -143,6 +151,13 @@ def compared(
         among(selection.active, replayed.hidden.detach(), expected),
         among(rows.active, ours, rows.rows(whole.to(rows.active.device))),
     )
+
+
+def every_other(valid: Bool[Tensor, "b s"], lengths: Sequence[int]) -> Selection:
+    """Every other token of the first half of each instance, up to a number."""
+    rank = valid.cumsum(1) - 1
+    scores = ((rank % 2 == 0) & (rank < valid.sum(1, keepdim=True) / 2)).float()
+    return select(scores, [Stratum(valid, lengths, min(0.25, ROWS / max(lengths)))])
 
 
 def deviation(found: Tensor, expected: Tensor) -> float:

@@ -33,12 +33,15 @@ def cut_blocks(anatomy: Anatomy) -> list[RemovableHandle]:
     Returns:
         What takes the hooks off again.
     """
-    blocks = list(anatomy.blocks)
+    blocks, of_encoder = list(anatomy.blocks), list(anatomy.encoder_blocks or ())
     handles = [
         block.register_forward_pre_hook(
-            functools.partial(_take_rows, block is blocks[0]), with_kwargs=True, prepend=True
+            functools.partial(_take_rows, stack is of_encoder, block is stack[0]),
+            with_kwargs=True,
+            prepend=True,
         )
-        for block in blocks
+        for stack in (blocks, of_encoder)
+        for block in stack
     ]
     if anatomy.kind == "whole":
         handles.append(blocks[-1].register_forward_hook(_put_back, with_kwargs=True))
@@ -69,7 +72,7 @@ class _SeenError(Exception):
 
 
 def shape_at_blocks(anatomy: Anatomy, arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """Instances, and rows of them, that come to the blocks: [b, s].
+    """Instances, and rows of them, that come to the blocks, those of an encoder first: [b, s].
 
     What makes rows of a picture says it only when it runs.
     """
@@ -83,7 +86,9 @@ def shape_at_blocks(anatomy: Anatomy, arguments: Mapping[str, Any]) -> tuple[int
         shapes.append((b, s))
         raise _SeenError
 
-    hook = anatomy.blocks[0].register_forward_pre_hook(look, with_kwargs=True, prepend=True)
+    hook = (anatomy.encoder_blocks or anatomy.blocks)[0].register_forward_pre_hook(
+        look, with_kwargs=True, prepend=True
+    )
     try:
         with torch.no_grad():
             anatomy.forward(**arguments)
@@ -95,22 +100,24 @@ def shape_at_blocks(anatomy: Anatomy, arguments: Mapping[str, Any]) -> tuple[int
 
 
 def _take_rows(
-    first: bool, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    encodes: bool, first: bool, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Give a block the kept rows alone, and the positions of them."""
     replay = kwargs.get("tokenseek")
     if not isinstance(replay, Replay):
         return None
-    slots = replay.rows.slots
+    stack = replay.encoder if encodes else replay.stack
+    assert stack is not None
+    slots = stack.rows.slots
     kwargs = kwargs | {
         name: _of_rows(kwargs[name], slots, axis)
         for name, axis in (("position_embeddings", -2), ("position_ids", -1))
         if kwargs.get(name) is not None
     }
     if first and args:
-        args = (replay.rows.rows(args[0]), *args[1:])
+        args = (stack.rows.rows(args[0]), *args[1:])
     elif first:
-        kwargs["hidden_states"] = replay.rows.rows(kwargs["hidden_states"])
+        kwargs["hidden_states"] = stack.rows.rows(kwargs["hidden_states"])
     return args, kwargs
 
 
@@ -127,7 +134,7 @@ def _put_back(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
     replay = kwargs.get("tokenseek")
     if not isinstance(replay, Replay) or replay.record.top is None:
         return output
-    merged = _merged(replay.rows, replay.record.top, hidden_of(output), replay.weights)
+    merged = _merged(replay.stack.rows, replay.record.top, hidden_of(output), replay.weights)
     return merged if isinstance(output, Tensor) else (merged, *output[1:])
 
 

@@ -33,6 +33,7 @@ _PICTURES = (
     "Tokens are kept in the text decoder, those that stand for pictures among them; the tower that "
     "makes them runs whole in both passes, with its gradient where it is trained."
 )
+_TWO_STACKS = "Of what the encoder reads and of what the decoder writes a share each is kept."
 _EXPERTS = (
     "Routing is each token's own, so replayed tokens take the same experts; the load-balancing "
     "loss (output_router_logits=True) needs all tokens and is refused.",
@@ -72,6 +73,9 @@ FAMILIES: dict[str, Family] = {
     "gemma3": Family("Gemma 3", (_PICTURES, _WINDOWS)),
     "llava": Family("LLaVA", (_PICTURES,)),
     "qwen2_vl": Family("Qwen2-VL", (_PICTURES,)),
+    "t5": Family("T5", (_TWO_STACKS,)),
+    "bart": Family("BART", (_TWO_STACKS,)),
+    "whisper": Family("Whisper", (_TWO_STACKS,)),
     "bert": Family("BERT", reads="first"),
     "roberta": Family("RoBERTa", reads="first"),
     "distilbert": Family("DistilBERT", reads="first"),

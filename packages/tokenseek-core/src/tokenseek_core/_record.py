@@ -1,12 +1,14 @@
 """Pass one: all rows without gradient, keeping the keys and values of every attention module.
 
-Shapes: `b` batch, `s` sequence, `p` rows that an adapter put in front of it, `n_h` query heads,
-`n_kv` key/value heads, `d` head size, `h` hidden size, `e` the same or what OPT projects it to.
+Shapes: `b` batch, `s` sequence, `p` rows that an adapter put in front of it, `n` keys, which may be
+an encoder's rows, `k` kept rows, `n_h` query heads, `n_kv` key/value heads, `d` head size, `h`
+hidden size, `e` the same or what OPT projects it to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +33,7 @@ from tokenseek_core._attention import (
     is_causal,
     own,
 )
-from tokenseek_core._batch import Batch
+from tokenseek_core._batch import Batch, Source
 from tokenseek_core._context import attention_received
 from tokenseek_core._host import to_host
 from tokenseek_core._padding import known_padding
@@ -43,11 +45,15 @@ from tokenseek_core._tiles import in_tiles, tiled
 class RecordedLayer:
     """What one attention module saw in pass one."""
 
-    key: Float[Tensor, "b n_kv p_s d"]
-    value: Float[Tensor, "b n_kv p_s dv"]
+    key: Float[Tensor, "b n_kv n d"]
+    value: Float[Tensor, "b n_kv n dv"]
     mask: Tensor | None
     causal: bool
     window: int | None
+    crosses: bool = False
+    """Whether its keys are those of an encoder, and its queries those of the decoder behind it."""
+    bias: nn.Module | None = None
+    """What makes the relative bias that is added to its map, see :func:`bias_of_rows`."""
 
 
 @dataclass
@@ -59,6 +65,9 @@ class Record:
         exact: Modules of the blocks that are not replayed, so that nothing is kept of them.
         scored: Modules of the last block, whose column sums are the context score; empty where no
             selector asks for it.
+        encoder: Modules of an encoder's blocks.
+        block_of: The decoder's block that a module stands in, where there is an encoder: the second
+            attention in a block looks at what that made.
         inside: Modules of the blocks; attention elsewhere, say that of a tower in front of them, is
             no business of ours.
         offload: Whether keys and values lie in the host's memory.
@@ -69,30 +78,52 @@ class Record:
     exact: frozenset[nn.Module] = frozenset()
     scored: frozenset[nn.Module] = frozenset()
     inside: frozenset[nn.Module] = frozenset()
+    encoder: frozenset[nn.Module] = frozenset()
+    block_of: Mapping[nn.Module, nn.Module] = field(default_factory=dict)
     offload: bool = False
     layers: dict[nn.Module, RecordedLayer] = field(default_factory=dict)
     context: Float[Tensor, "b s"] | None = None
+    source_context: Float[Tensor, "b n"] | None = None
+    """Attention that the encoder's tokens receive in the decoder's last block."""
     positions: Int[Tensor, "..."] | None = None
     """Position ids of the tokens in attention, the model's own where the batch has none."""
     adapters: RowRecord = field(default_factory=RowRecord)
     top: Float[Tensor, "b s h"] | None = None
     """What the last block made of all rows, for a head that reads all of them."""
+    source: Source | None = None
+    """The tokens that an encoder reads."""
+    begun: set[nn.Module] = field(default_factory=set)
+    """The decoder's blocks that have attended to their own tokens."""
+    biases: dict[bool, nn.Module] = field(default_factory=dict)
+    """What makes relative biases in the encoder (True) and in the decoder."""
 
     def attend(
         self,
         backend: str,
         module: nn.Module,
         query: Float[Tensor, "b n_h p_s d"],
-        key: Float[Tensor, "b n_kv p_s d"],
-        value: Float[Tensor, "b n_kv p_s dv"],
+        key: Float[Tensor, "b n_kv n d"],
+        value: Float[Tensor, "b n_kv n dv"],
         attention_mask: Tensor | None,
         **kwargs: Any,
     ) -> Attended:
         """Keep keys, values and mask, and attend as the model would without us."""
         if module not in self.inside:
             return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
+        known = self.source.valid if self.source and module in self.encoder else self.valid
+        rows = (known.shape[0], known.shape[1] + self.adapters.prepended)
+        if (query.shape[0], query.shape[2]) != rows:
+            raise InputError(
+                f"model ({type(module).__name__}) must attend from all rows of an instance at "
+                f"once, but does from {query.shape[2]} of {rows[1]}; train it without TokenSeek"
+            )
+        block = self.block_of.get(module)
+        crosses = block in self.begun
+        if block is not None:
+            self.begun.add(block)
+        bias = self._bias(module, kwargs.get("position_bias")) if not crosses else None
         by_key = given(OF_EACH_KEY, kwargs)
-        if by_key is not None:
+        if by_key is not None and not (by_key == "position_bias" and (crosses or bias)):
             raise InputError(
                 f"model ({type(module).__name__}) must not give attention {by_key}, which a pass "
                 "over some rows cannot make; train it without TokenSeek"
@@ -120,6 +151,8 @@ class Record:
             mask=attention_mask,
             causal=is_causal(module, kwargs.get("is_causal")),
             window=kwargs.get("sliding_window"),
+            crosses=crosses,
+            bias=bias,
         )
         if module not in self.exact:
             self.layers[module] = layer
@@ -134,9 +167,27 @@ class Record:
                 window=layer.window,
                 scaling=kwargs.get("scaling"),
                 softcap=kwargs.get("softcap"),
+                bias=kwargs.get("position_bias"),
             )
-            self.context = received[:, front:]
+            if crosses:
+                self.source_context = received
+            else:
+                self.context = received[:, front:]
         return attended
+
+    def _bias(self, module: nn.Module, given: Tensor | None) -> nn.Module | None:
+        """What made the relative bias that `module` was given: the first attention of its stack."""
+        if given is None:
+            return None
+        encodes = module in self.encoder
+        if hasattr(module, "relative_attention_bias"):
+            self.biases[encodes] = module
+        return self.biases.get(encodes)
+
+    def source_rows(self, selection: Selection) -> RowSelection:
+        """The kept tokens of an encoder."""
+        assert self.source is not None
+        return RowSelection(selection.indices, selection.active, self.source.valid.shape[1])
 
     def rows(self, selection: Selection) -> RowSelection:
         """The rows that pass two runs: those in front of the tokens, and the kept tokens."""
@@ -164,12 +215,14 @@ class Recorded:
             Where the head reads all rows, those that leave the last block.
         block_input: z, where that graph begins, or None.
         output: What the model gave: of no rows, but where its head reads all of them.
+        source: What an encoder made, at which the graph begins too where there is one.
     """
 
     record: Record
     final: Float[Tensor, "b s e"]
     block_input: Float[Tensor, "b p_s h"] | None
     output: ModelOutput
+    source: Float[Tensor, "b n h"] | None = None
 
 
 def record_pass(
@@ -206,10 +259,18 @@ def record_pass(
         exact=frozenset(m for block in top if exact for m in block.modules()),
         scored=frozenset(anatomy.blocks[-1].modules()) if with_context else frozenset(),
         offload=offload,
+        source=batch.source,
+        encoder=frozenset(m for block in anatomy.encoder_blocks or () for m in block.modules()),
+        block_of={
+            module: block
+            for block in (anatomy.blocks if anatomy.encoder else ())
+            for module in block.modules()
+        },
     )
     checkpointed = anatomy.checkpointed
     block_inputs: list[Tensor] = []
     finals: list[Tensor] = []
+    sources: list[Tensor] = []
 
     def start_graph(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -217,7 +278,15 @@ def record_pass(
         z = args[0].detach().requires_grad_()
         block_inputs.append(z)
         torch.set_grad_enabled(True)
-        return (z, *args[1:]), kwargs
+        return replaced_arguments(module, (z, *args[1:]), kwargs, position_bias=live_bias(record))
+
+    def read_source(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return replaced_arguments(module, args, kwargs, encoder_hidden_states=sources[0])
+
+    def keep_source(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        sources.append(output.last_hidden_state.detach().requires_grad_(graph_blocks > 0))
 
     def keep_final(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         torch.set_grad_enabled(False)
@@ -237,6 +306,11 @@ def record_pass(
             stack.enter_context(tiled(wrapped_block(block), own_forward))
         if top:
             stack.callback(top[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
+        if anatomy.encoder is not None:
+            stack.callback(anatomy.encoder.register_forward_hook(keep_source).remove)
+            for block in top:
+                hook = block.register_forward_pre_hook(read_source, with_kwargs=True)
+                stack.callback(hook.remove)
         for block in top:
             inner = wrapped_block(block)
             # A graph for scores alone needs nothing that only weights' gradients are made of.
@@ -269,7 +343,51 @@ def record_pass(
             f"model ({type(anatomy.model).__name__}) must call transformers' attention interface "
             "with its keyword arguments; models that do not cannot be replayed"
         )
-    return Recorded(record, finals[0], block_inputs[0] if top else None, output)
+    source = sources[0] if sources else None
+    return Recorded(record, finals[0], block_inputs[0] if top else None, output, source)
+
+
+def replaced_arguments(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], **others: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call of `module`, those among `others` that it is given replaced.
+
+    One that is None stays as it was.
+    """
+    _, *names = inspect.signature(type(wrapped_block(module)).forward).parameters
+    by_place = dict(zip(names, args, strict=False))
+    for name, value in others.items():
+        if value is None:
+            continue
+        if name in by_place:
+            by_place[name] = value
+        elif name in kwargs:
+            kwargs = kwargs | {name: value}
+    return (*by_place.values(), *args[len(by_place) :]), kwargs
+
+
+def live_bias(record: Record) -> Float[Tensor, "1 n_h s s"] | None:
+    """The relative bias of a decoder's rows with its graph, or None where there is none."""
+    owner: Any = record.biases.get(False)
+    if owner is None or not record.valid.shape[1]:
+        return None
+    length = record.valid.shape[1]
+    bias: Tensor = owner.compute_bias(length, length)
+    return bias
+
+
+def bias_of_rows(owner: Any, slots: Int[Tensor, "b k"], length: int) -> Float[Tensor, "b n_h k s"]:
+    """Rows of the relative bias between positions, with its graph.
+
+    Args:
+        owner: The attention that makes it, T5's.
+        slots: The rows.
+        length: The keys.
+    """
+    b, k = slots.shape
+    bias = owner.compute_bias(1, length, slots.device, past_seen_tokens=slots.reshape(-1, 1))
+    rows: Tensor = bias[0].unflatten(1, (b, k)).transpose(0, 1)
+    return rows
 
 
 def hidden_of(output: Any) -> Float[Tensor, "b s h"]:

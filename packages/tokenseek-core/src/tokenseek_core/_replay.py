@@ -1,8 +1,8 @@
 """Pass two: only the kept rows, with gradient, against the recorded keys and values.
 
-Shapes: `b` batch, `k` kept rows, `s` sequence, both with the rows that an adapter put in front,
-`n_h` query heads, `n_kv` key/value heads, `g` = n_h / n_kv, `d` head size, `h` hidden size,
-`v` vocabulary.
+Shapes: `b` batch, `k` kept rows, `l` those that keys are made of, `s` sequence, all of them with
+the rows that an adapter put in front, `n_h` query heads, `n_kv` key/value heads, `g` = n_h / n_kv,
+`d` head size, `h` hidden size, `v` vocabulary.
 """
 
 from __future__ import annotations
@@ -31,8 +31,44 @@ from tokenseek_core._tied import HeadGradient, tied_gradient
 
 
 @dataclass
+class Stack:
+    """The rows that a replay runs in one stack of blocks.
+
+    Args:
+        rows: Which they are.
+        ragged: Whether some of them are surplus.
+    """
+
+    rows: RowSelection
+    ragged: bool
+
+    def __post_init__(self) -> None:
+        self.attention = RowAttention(self.rows)
+
+    def merge(
+        self,
+        recorded: Float[Tensor, "b n_kv s d"],
+        live: Float[Tensor, "b n_kv k d"],
+        *,
+        copy: bool,
+    ) -> Float[Tensor, "b n_kv s d"]:
+        """Put the live rows among the recorded ones; surplus rows of a ragged batch stay constant.
+
+        In place: the record is not needed without its live rows, a recomputation writes the same
+        rows again, and a copy of every key and value would cost as much as the record. From the
+        host a copy comes anyway.
+        """
+        recorded = recorded.detach().to(live.device, copy=copy, non_blocking=True)
+        index = self.rows.slots.to(live.device)[:, None, :, None].expand_as(live)
+        if self.ragged:
+            active = self.rows.active.to(live.device)[:, None, :, None]
+            live = torch.where(active, live, recorded.gather(2, index))
+        return recorded.scatter_(2, index, live)
+
+
+@dataclass
 class Replay:
-    """The pass that replays `rows` against `record`.
+    """The pass that replays rows against `record`.
 
     Keys and values of unselected tokens are constants; those of the selected tokens take their
     rows, so gradient flows between selected tokens only:
@@ -40,9 +76,8 @@ class Replay:
     """
 
     record: Record
-    rows: RowSelection
-    ragged: bool
-    attention: RowAttention
+    stack: Stack
+    encoder: Stack | None = None
     weights: Float[Tensor, "b k"] | None = None
     """What the gradient of each row counts where a head reads recorded ones besides."""
 
@@ -51,8 +86,8 @@ class Replay:
         backend: str,
         module: nn.Module,
         query: Float[Tensor, "b n_h k d"],
-        key: Float[Tensor, "b n_kv k d"],
-        value: Float[Tensor, "b n_kv k dv"],
+        key: Float[Tensor, "b n_kv l d"],
+        value: Float[Tensor, "b n_kv l dv"],
         attention_mask: Tensor | None,
         *,
         dropout: float = 0.0,
@@ -70,10 +105,17 @@ class Replay:
             b, n_h, k, _ = query.shape
             return value.new_zeros((b, k, n_h, value.shape[-1])), None
 
+        encodes = module in self.record.encoder
+        asking = self.encoder if encodes else self.stack
+        asked = self.encoder if encodes or layer.crosses else self.stack
+        assert asking is not None
+        assert asked is not None
+        kwargs.pop("position_bias", None)  # made of a few rows; that of the record is made anew
+
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            key = self._merge(layer.key, key)  # [b, n_kv, s, d]
-            value = self._merge(layer.value, value)  # [b, n_kv, s, dv]
-            return self.attention.attend(
+            key = asked.merge(layer.key, key, copy=self.record.offload)  # [b, n_kv, s, d]
+            value = asked.merge(layer.value, value, copy=self.record.offload)  # [b, n_kv, s, dv]
+            return asking.attention.attend(
                 *(backend, module, layer, query, key, value),
                 dropout=dropout,
                 scaling=scaling,
@@ -85,22 +127,6 @@ class Replay:
                 checkpoint, attend, use_reentrant=False, preserve_rng_state=dropout > 0
             )
         return attend(query, key, value), None
-
-    def _merge(
-        self, recorded: Float[Tensor, "b n_kv s d"], rows: Float[Tensor, "b n_kv k d"]
-    ) -> Float[Tensor, "b n_kv s d"]:
-        """Put the live rows among the recorded ones; surplus rows of a ragged batch stay constant.
-
-        In place: the record is not needed without its live rows, a recomputation writes the same
-        rows again, and a copy of every key and value would cost as much as the record. From the
-        host a copy comes anyway.
-        """
-        recorded = recorded.detach().to(rows.device, copy=self.record.offload, non_blocking=True)
-        index = self.rows.slots.to(rows.device)[:, None, :, None].expand_as(rows)
-        if self.ragged:
-            active = self.rows.active.to(rows.device)[:, None, :, None]
-            rows = torch.where(active, rows, recorded.gather(2, index))
-        return recorded.scatter_(2, index, rows)
 
 
 @dataclass(frozen=True)
@@ -114,12 +140,14 @@ class Replayed:
         logits: Their logits, or None.
         tied: Where the gradient of a tied weight waits for the embedding's, or None.
         output: What the model gave; its loss is the step's where the head reads all rows.
+        source: What an encoder made of its kept tokens.
     """
 
     hidden: Float[Tensor, "b k h"]
     logits: Float[Tensor, "b k v"] | None
     tied: HeadGradient | None
     output: ModelOutput
+    source: Float[Tensor, "b l h"] | None = None
 
 
 def replay_pass(
@@ -143,8 +171,11 @@ def replay_pass(
         logits: Whether the rows go through the head as well.
         weights: What the gradient of each row counts where the head reads recorded ones besides.
     """
-    rows = record.rows(selection)
+    rows, encoder = record.rows(selection), None
+    if selection.source is not None:
+        encoder = Stack(record.source_rows(selection.source), selection.source.ragged)
     hidden: list[Tensor] = []
+    sources: list[Tensor] = []
 
     def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
         hidden.append(args[0])
@@ -161,6 +192,9 @@ def replay_pass(
         if not exact_blocks:
             hidden.append(rows.rows(hidden_of(output)))
 
+    def keep_source(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        sources.append(output.last_hidden_state)
+
     # Under autocast, pass one left copies of the weights behind that were cast without gradient.
     torch.clear_autocast_cache()
     with ExitStack() as stack:
@@ -176,6 +210,8 @@ def replay_pass(
             stack.callback(anatomy.blocks[-1].register_forward_hook(keep_top).remove)
         else:
             stack.callback(anatomy.backbone.register_forward_hook(keep_final).remove)
+        if anatomy.encoder is not None:
+            stack.callback(anatomy.encoder.register_forward_hook(keep_source).remove)
         if anatomy.by_token:
             arguments = kept_arguments(batch, record, selection)
         else:
@@ -184,10 +220,11 @@ def replay_pass(
         output = anatomy.forward(
             **arguments,
             **anatomy.uncached,
-            tokenseek=Replay(record, rows, selection.ragged, RowAttention(rows), weights),
+            tokenseek=Replay(record, Stack(rows, selection.ragged), encoder, weights),
             row_pass=rows,
         )
-    return Replayed(hidden[0], output.get("logits") if logits else None, tied, output)
+    of_rows = output.get("logits") if logits else None
+    return Replayed(hidden[0], of_rows, tied, output, sources[0] if sources else None)
 
 
 def kept_arguments(batch: Batch, record: Record, selection: Selection) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 from torch._dynamo import OptimizedModule
-from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
 
 from tokenseek_common import InputError
-from tokenseek_core._anatomy import Kind
+from tokenseek_core._anatomy import Anatomy, Kind
 from tokenseek_core._attention import PREFIX
 from tokenseek_core._forwards import leads_to
 
@@ -76,17 +75,17 @@ def require_applicable(model: nn.Module) -> None:
             )
 
 
-def require_steppable(model: PreTrainedModel, kind: Kind, *, trainable_input: bool) -> None:
+def require_steppable(anatomy: Anatomy, *, trainable_input: bool) -> None:
     """Refuse a model that cannot be trained, or not as it would be without TokenSeek.
 
     Args:
-        model: The Hugging Face model.
-        kind: How it makes its loss.
+        anatomy: The model's parts.
         trainable_input: Whether the gradient of embeddings from outside is asked for.
 
     Raises:
         InputError: Something was changed since TokenSeek was applied, or replaces loss or input.
     """
+    model = anatomy.model
     require_applicable(model)
     implementation = str(model.config._attn_implementation)
     if not implementation.startswith(PREFIX):
@@ -94,13 +93,13 @@ def require_steppable(model: PreTrainedModel, kind: Kind, *, trainable_input: bo
             f"attn_implementation ({implementation}) must not change while TokenSeek is applied; "
             "call handle.remove(), change it, and apply TokenSeek again"
         )
-    expected = EXPECTED.get(kind)
+    expected = EXPECTED.get(anatomy.kind)
     if expected is not None and model.loss_function is not expected:
         raise InputError(
             f"loss_function ({_name(model.loss_function)}) must be transformers' "
             f"{_name(expected)}, the one that restarts on the kept rows; leave it as it was"
         )
-    noise = getattr(model.get_input_embeddings(), "neftune_noise_alpha", None)
+    noise = getattr(anatomy.embedding, "neftune_noise_alpha", None)
     if noise is not None:
         raise InputError(
             f"neftune_noise_alpha ({noise}) must be unset, both passes need the same embeddings; "

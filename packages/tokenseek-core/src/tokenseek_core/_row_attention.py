@@ -28,7 +28,7 @@ from tokenseek_common.rows import RowSelection
 from tokenseek_core._attention import BEYOND_SDPA, Attended, delegate, given
 from tokenseek_core._chunks import chunk_bytes, walked
 from tokenseek_core._mask import mask_rows
-from tokenseek_core._record import RecordedLayer
+from tokenseek_core._record import RecordedLayer, bias_of_rows
 
 MOST = 64 * 2**20
 """Bytes of a mask that all rows and layers may share, and of a chunk's at most, however much memory
@@ -77,13 +77,17 @@ class RowAttention:
             attend = functools.partial(delegate("eager", module), module, **kwargs)
             groups, maps = 1, query.shape[1]
         attend = functools.partial(attend, dropout=dropout, scaling=scaling)
+        if layer.bias is not None:  # a map of its own for every head
+            maps = query.shape[1]
         chunks = self._chunks(layer, query, maps)
         if not chunks:
-            return attend(query, key, value, self._shared_mask(layer, query, groups))[0]
+            mask = self._shared_mask(layer, query, groups)
+            return attend(query, key, value, self._biased(layer, mask, slice(None)))[0]
 
         def attend_chunk(chunk: Chunk, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             mask = self._mask(layer, query, groups, chunk)
             rows, seen = slice(chunk.first, chunk.end), slice(chunk.seen)
+            mask = self._biased(layer, mask, rows)
             return attend(query[:, :, rows], key[:, :, seen], value[:, :, seen], mask)[0]
 
         outputs = [
@@ -126,12 +130,23 @@ class RowAttention:
             return [-(-self.rows.length * row // k) for row in range(1, k + 1)]
         return [slot + 1 for slot in self.rows.slots.amax(0).tolist()]
 
+    def _biased(
+        self, layer: RecordedLayer, mask: Float[Tensor, "b h r s"], rows: slice
+    ) -> Float[Tensor, "b n_h r s"]:
+        """A mask of some rows with the relative bias that the model adds to their map."""
+        if layer.bias is None:
+            return mask
+        slots = self.rows.slots[:, rows].to(mask.device)
+        bias = bias_of_rows(layer.bias, slots, layer.key.shape[2])
+        return mask + bias[..., : mask.shape[3]].to(mask.dtype)
+
     def _shared_mask(
         self, layer: RecordedLayer, query: Float[Tensor, "b n_h k d"], groups: int
     ) -> Float[Tensor, "b h r s"]:
         """One mask for all layers that were given the same one."""
         identity = None if layer.mask is None else id(layer.mask)
-        name = (identity, query.device, query.dtype, layer.causal, layer.window, groups)
+        keys = layer.key.shape[2]
+        name = (identity, keys, query.device, query.dtype, layer.causal, layer.window, groups)
         if name not in self.masks:
             everything = Chunk(0, query.shape[2], layer.key.shape[2])
             self.masks[name] = self._mask(layer, query, groups, everything)

@@ -28,12 +28,14 @@ class Selection:
         ragged: Whether any row is surplus.
         importance: What each kept row stands for: the inverse of its probability to be kept where
             rows were sampled, else 1, [b, k].
+        source: The kept tokens of an encoder in front of the decoder that these are of.
     """
 
     indices: Int[Tensor, "b k"]
     active: Bool[Tensor, "b k"]
     ragged: bool
     importance: Float[Tensor, "b k"]
+    source: Selection | None = None
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Gather the kept rows: [b, s] to [b, k], or [b, s, ...] to [b, k, ...]."""

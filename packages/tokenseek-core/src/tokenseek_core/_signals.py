@@ -39,6 +39,7 @@ class Signals:
         retain: Whether the graph is needed again once the adjoint is known.
         loss: The model's own loss of `final`, where its head reads all rows; then no row has a loss
             of its own.
+        source: The same of the tokens that an encoder reads in front of the model's decoder.
     """
 
     input_ids: Int[Tensor, "b s"] | None
@@ -52,6 +53,7 @@ class Signals:
     prepended: int = 0
     retain: bool = False
     loss: Float[Tensor, ""] | None = None
+    source: SourceSignals | None = None
 
     @property
     def context(self) -> Float[Tensor, "b s"]:
@@ -92,21 +94,30 @@ class Signals:
         """G, gradient of the summed loss by the tokens of `block_input`."""
         return self.adjoint_of_rows[:, self.prepended :]
 
-    @cached_property
+    @property
     def adjoint_of_rows(self) -> Float[Tensor, "b p_s d"]:
-        """Gradient of the summed loss by all of `block_input`.
+        """Gradient of the summed loss by all of `block_input`."""
+        return self.adjoints[0]
+
+    @cached_property
+    def adjoints(self) -> tuple[Tensor, ...]:
+        """Gradients of the summed loss by `block_input`, and by what an encoder made.
 
         A partial backward through head, final norm and last block; no parameter gets a gradient.
         """
         assert self.block_input is not None
+        inputs = [self.block_input]
+        if self.source is not None:
+            assert self.source.block_input is not None
+            inputs.append(self.source.block_input)
         if self.loss is None:
             adjoint, end = self.through_head.adjoint, get_gradient_edge(self.final)
         else:
             adjoint, end = torch.ones_like(self.loss), get_gradient_edge(self.loss)
         if not self.retain:  # nobody reads it again, and the graph hangs on its end
             self.final = self.final.new_empty((0, 0, 0))
-        pulled = self.head.anatomy.pull_back(end, self.block_input, adjoint, retain=self.retain)
-        return pulled.to(self.valid.device)
+        pulled = self.head.anatomy.pull_back_to(inputs, end, adjoint, retain=self.retain)
+        return tuple(part.to(self.valid.device) for part in pulled)
 
     @property
     def state(self) -> Float[Tensor, "b s d"]:
@@ -118,3 +129,37 @@ class Signals:
     def through_head(self) -> RowLosses:
         """Loss of each row, and the adjoint of their sum at the final hidden states."""
         return self.head.row_losses(self.final)
+
+
+@dataclass
+class SourceSignals(Signals):
+    """The evidence about each token that an encoder reads, in front of a decoder.
+
+    What is said of a block's input is said of what the encoder made of all tokens, as the decoder's
+    last blocks read it; I1 is the attention that a token receives from the decoder's last block.
+    None of them has a label.
+
+    Args:
+        decoder: The evidence about the decoder's tokens, which waits for this.
+    """
+
+    decoder: Signals | None = None
+
+    @cached_property
+    def adjoints(self) -> tuple[Tensor, ...]:
+        """Gradient of the summed loss by what the encoder made, through the last blocks alone."""
+        assert self.decoder is not None
+        return self.decoder.adjoints[1:]
+
+    @cached_property
+    def token_loss(self) -> Float[Tensor, "b s"]:
+        """Refuse: no token has one.
+
+        Raises:
+            InputError: Always.
+        """
+        name = type(self.head.anatomy.model).__name__
+        raise InputError(
+            f"model ({name}) must have a loss of each token, but its encoder's have none; "
+            'use selector="gradient"'
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +24,9 @@ from tokenseek_core._loss import IGNORE_INDEX, restart_weights, row_losses, tota
 from tokenseek_core._record import Record, record_pass
 from tokenseek_core._replay import replay_pass
 from tokenseek_core._scores import perturbed, random_scores
-from tokenseek_core._selection import Selection, select, strata, supervised_first
+from tokenseek_core._selection import Selection, Stratum, select, strata, supervised_first
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, sampling_log_p
-from tokenseek_core._signals import Signals
+from tokenseek_core._signals import Signals, SourceSignals
 from tokenseek_core._tied import HeadGradient
 
 
@@ -40,6 +41,7 @@ class StepReport:
         importance: Weight of each kept row where they were sampled, else 1, [b, k].
         supervised_share: Share of the kept rows that have a target.
         kept_bytes: Bytes of the recorded keys and values, wherever they lie.
+        source: The kept tokens of an encoder, as a mask, [b, n]; None where there is none.
     """
 
     indices: Int[Tensor, "b k"]
@@ -48,6 +50,7 @@ class StepReport:
     importance: Float[Tensor, "b k"]
     supervised_share: Float[Tensor, ""]
     kept_bytes: int
+    source: Bool[Tensor, "b n"] | None = None
 
 
 def training_step(
@@ -134,29 +137,41 @@ def keep(
     signals: Signals, batch: Batch, config: TokenSeekConfig
 ) -> tuple[Selection, Float[Tensor, "b s"]]:
     """Score every token, and choose those to keep."""
-    log_p = sampling_log_p(signals) if config.selector == "sampled" else None
-    scores = (
-        score(signals, batch, config)
-        if log_p is None
-        else perturbed(log_p, batch.valid, batch.counts.lengths)
-    )
+    scores, log_p = drawn(signals, batch.counts.lengths, config)
     ranked = scores
     if config.answer_ratio is None:
         least = config.min_supervised
         ranked = supervised_first(scores, batch.supervised & batch.valid, least)
-    if batch.read is None:
-        return select(ranked, strata(batch, config), log_p), scores
-    highest = torch.finfo(ranked.dtype).max
-    ranked = ranked.clamp(max=highest).masked_fill(batch.read, math.inf)
+    if batch.read is not None:
+        highest = torch.finfo(ranked.dtype).max
+        ranked = ranked.clamp(max=highest).masked_fill(batch.read, math.inf)
     selection = select(ranked, strata(batch, config), log_p)
-    importance = selection.importance.masked_fill(selection.rows(batch.read), 1)  # no draw
-    return replace(selection, importance=importance), scores
+    if batch.read is not None:  # which is no draw
+        importance = selection.importance.masked_fill(selection.rows(batch.read), 1)
+        selection = replace(selection, importance=importance)
+    if batch.source is not None:
+        assert signals.source is not None
+        source, of_source = drawn(signals.source, batch.source.lengths, config)
+        stratum = Stratum(signals.source.valid, batch.source.lengths, config.ratio)
+        selection = replace(selection, source=select(source, [stratum], of_source))
+    return selection, scores
+
+
+def drawn(
+    signals: Signals, lengths: Sequence[int], config: TokenSeekConfig
+) -> tuple[Float[Tensor, "b s"], Float[Tensor, "b s"] | None]:
+    """Scores of all tokens; where they are a draw, the logarithms that it was made of."""
+    if config.selector != "sampled":
+        return score(signals, lengths, config), None
+    log_p = sampling_log_p(signals)
+    return perturbed(log_p, signals.valid, lengths), log_p
 
 
 def report(
     batch: Batch, record: Record, selection: Selection, scores: Float[Tensor, "b s"]
 ) -> StepReport:
     """What a step kept."""
+    source = selection.source
     return StepReport(
         indices=selection.indices,
         active=selection.active,
@@ -164,6 +179,7 @@ def report(
         importance=selection.importance,
         supervised_share=supervised_share(batch, selection),
         kept_bytes=record.kept_bytes,
+        source=None if source is None else record.source_rows(source).selected,
     )
 
 
@@ -208,17 +224,38 @@ def record_signals(
         retain=inject,
         loss=recorded.output["loss"] if anatomy.kind == "whole" else None,
     )
+    if batch.source is not None:
+        assert recorded.source is not None
+        unlabelled = torch.full_like(batch.source.valid, IGNORE_INDEX, dtype=torch.long)
+        signals.source = SourceSignals(
+            input_ids=batch.options.get("input_ids"),
+            labels=unlabelled,
+            targets=unlabelled,
+            valid=batch.source.valid,
+            block_input=recorded.source,
+            final=recorded.source.detach(),
+            received=record.source_context,
+            head=signals.head,
+            decoder=signals,
+        )
     return signals, record, recorded.output
 
 
-def score(signals: Signals, batch: Batch, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
+def score(
+    signals: Signals, lengths: Sequence[int], config: TokenSeekConfig
+) -> Float[Tensor, "b s"]:
     """Score every token as the config's selector does.
+
+    Args:
+        signals: The evidence.
+        lengths: Tokens of each instance that are not padding.
+        config: The settings.
 
     Raises:
         InputError: A callable returned something else than one finite score for each token.
     """
     if config.selector == "random":
-        return random_scores(batch.valid, batch.counts.lengths)
+        return random_scores(signals.valid, lengths)
     if not callable(config.selector):
         return NAMED[config.selector](signals, config)
     scores = config.selector(signals)
@@ -328,7 +365,15 @@ def injected_rows(
     adjoint = record.rows(selection).rows(signals.adjoint_of_rows)  # [b, p + k, d]
     adjoint = adjoint * weights[..., None].to(adjoint.dtype)
     replayed = replay_pass(anatomy, batch, record, selection, exact_blocks=config.exact_blocks)
-    return apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device)), replayed.tied
+    injected = apply(Inject, replayed.hidden, adjoint.to(replayed.hidden.device))
+    if selection.source is not None:
+        assert signals.source is not None
+        assert replayed.source is not None
+        kept = selection.source
+        weights = kept.importance.to(total) * kept.active / total
+        adjoint = kept.rows(signals.source.adjoint) * weights[..., None].to(adjoint.dtype)
+        injected = injected + apply(Inject, replayed.source, adjoint)
+    return injected, replayed.tied
 
 
 def whole_output(

@@ -120,10 +120,11 @@ def tied_gradient(anatomy: Anatomy, batch: Batch) -> Iterator[HeadGradient | Non
     Yields:
         Where the head's part is to be left, or None.
     """
-    embedding = anatomy.model.get_input_embeddings()
+    embedding = anatomy.embedding
     projection = anatomy.model.get_output_embeddings()
     plain = (
-        "input_ids" in batch.rowwise
+        anatomy.encoder is None  # whose embedding may be another module with the same weight
+        and "input_ids" in batch.rowwise
         and type(embedding) is nn.Embedding
         and type(projection) is nn.Linear
         and embedding.weight is projection.weight
@@ -133,7 +134,7 @@ def tied_gradient(anatomy: Anatomy, batch: Batch) -> Iterator[HeadGradient | Non
         and "forward" not in vars(embedding)
         and "forward" not in vars(projection)
     )
-    if not (plain and torch.is_grad_enabled()):
+    if not (plain and isinstance(embedding, nn.Embedding) and torch.is_grad_enabled()):
         yield None
         return
     head = HeadGradient()

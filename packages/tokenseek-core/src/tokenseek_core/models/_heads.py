@@ -12,7 +12,9 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForImageTextToText,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForSpeechSeq2Seq,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -29,7 +31,18 @@ def head_of(config: PreTrainedConfig) -> Any | None:
     kind = config.model_type
     encodes = not getattr(config, "is_decoder", False)
     several = has_several_parts(config)
+    translates = getattr(config, "is_encoder_decoder", False)
     heads: list[tuple[bool, Mapping[str, object], Any]] = [
+        (
+            translates,
+            auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+            AutoModelForSeq2SeqLM,
+        ),
+        (
+            translates,
+            auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+            AutoModelForSpeechSeq2Seq,
+        ),
         (several, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, AutoModelForImageTextToText),
         (
             not several and encodes,
@@ -62,6 +75,11 @@ def small_batch(model: PreTrainedModel) -> dict[str, Tensor]:
         size = own.image_size if isinstance(own.image_size, int) else max(own.image_size)
         shape = (2, getattr(own, "num_channels", 3), size, size)
         return {"pixel_values": torch.randn(shape), "labels": torch.zeros(2, dtype=torch.long)}
+    if model.main_input_name == "input_features":
+        own = model.config
+        sounds = torch.randn((2, own.num_mel_bins, 2 * own.max_source_positions))
+        written = torch.randint(1, own.vocab_size, (2, TOKENS))
+        return {"input_features": sounds, "decoder_input_ids": written, "labels": written}
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.randint(1, vocabulary, (2, TOKENS))
     mask = torch.ones_like(ids)
@@ -73,6 +91,8 @@ def small_batch(model: PreTrainedModel) -> dict[str, Tensor]:
     if model.get_output_embeddings() is None:
         labels = torch.zeros(2, dtype=torch.long)
     batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    if getattr(model.config, "is_encoder_decoder", False):
+        batch["decoder_input_ids"] = ids
     if model.config.model_type == "gemma3":  # asks in training which tokens are a picture's
         batch["token_type_ids"] = torch.zeros_like(ids)
     return batch

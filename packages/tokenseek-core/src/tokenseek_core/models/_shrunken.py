@@ -19,6 +19,9 @@ _CEILINGS = {
     "vocab_size": 256,
     "intermediate_size": 128,
     "ffn_dim": 128,
+    "encoder_ffn_dim": 128,
+    "decoder_ffn_dim": 128,
+    "d_ff": 128,
     "n_inner": 128,
     "moe_intermediate_size": 64,
     "shared_expert_intermediate_size": 64,
@@ -105,6 +108,9 @@ def _cut_layers(config: PreTrainedConfig) -> None:
         if isinstance(value, list) and len(value) == depth:
             setattr(config, name, value[:layers])
     config.num_hidden_layers = layers
+    for name in ("decoder_layers", "num_decoder_layers"):
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, min(getattr(config, name), LAYERS))
 
 
 def _cut_heads(config: PreTrainedConfig) -> None:
@@ -118,6 +124,8 @@ def _cut_heads(config: PreTrainedConfig) -> None:
         if isinstance(shared, int):
             config.num_key_value_heads = kept if shared == heads else 1
         config.num_attention_heads = kept
+        if hasattr(config, "decoder_attention_heads"):
+            config.decoder_attention_heads = kept
     for name, value in vars(config).items():  # widths that are to be the same stay the same
         if type(value) is int and value == width:
             setattr(config, name, narrow)
@@ -126,7 +134,7 @@ def _cut_heads(config: PreTrainedConfig) -> None:
 
 def _fit_tokens(config: PreTrainedConfig) -> None:
     """Bring tokens with a meaning, and the choice of experts, into what is left."""
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
         if getattr(config, name, None) is not None:
             setattr(config, name, 0)
     for name in ("num_experts_per_tok", "moe_topk"):

@@ -54,8 +54,8 @@ def judge(config: PreTrainedConfig) -> Verdict:
     if head is None:
         return Verdict(
             "no",
-            f"transformers has no model of type {kind} that is a decoder, an encoder or a tower "
-            "for pictures, with a head that makes a loss",
+            f"transformers has no model of type {kind} that is made of encoder, decoder and "
+            "towers for pictures, with a head that makes a loss",
         )
     if kind in FAMILIES and FAMILIES[kind].attention is not None:
         config._attn_implementation = FAMILIES[kind].attention
