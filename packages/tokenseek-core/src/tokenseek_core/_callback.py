@@ -45,13 +45,12 @@ class TokenSeekCallback(TrainerCallback):
         report = self.handle.last
         if not control.should_log or report is None:
             return
-        self.trainer.log(
-            {
-                "kept_tokens": float(report.active.sum()),
-                "supervised_share": float(report.supervised_share),
-                "kept_bytes": float(report.kept_bytes),
-            }
-        )
+        told = {
+            "kept_tokens": float(report.active.sum()),
+            "supervised_share": float(report.supervised_share),
+            "kept_bytes": float(report.kept_bytes),
+        }
+        Trainer.log(self.trainer, told)  # those of TRL add their means to the next record alone
         control.should_log = True  # logging cleared it, and the loss is still to be logged
 
     on_epoch_end = on_step_end  # where the Trainer logs by epoch

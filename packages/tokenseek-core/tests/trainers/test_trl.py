@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +12,21 @@ import peft
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
 from datasets import Dataset
-from families import tiny_model
+from families import SEVERAL, tiny_model
+from heads import TASKS, headed
 from saved_llama import WORDS, tiny_llama, tiny_tokenizer
-from slow_reference import relative_error
+from slow_reference import gradients, relative_error
 from taken import always
 from tokenseek_common import InputError
-from tokenseek_core import TokenSeekConfig, TokenSeekNotRunWarning, apply_tokenseek
+from tokenseek_core import (
+    TokenSeekCallback,
+    TokenSeekConfig,
+    TokenSeekNotRunWarning,
+    apply_tokenseek,
+)
 
 trl = pytest.importorskip("trl", reason='TRL is not there; pip install "tokenseek-core[trl]"')
 pytestmark = [
@@ -265,6 +272,79 @@ def test_a_loss_that_weighs_tokens_is_refused_where_tokens_are_left_out(
     with pytest.raises(InputError) as error:
         train("SFT", texts(), tmp_path, ALL[config], loss_type="dft")
     assert str(error.value) == TEXT
+
+
+@pytest.mark.parametrize("trainer", ["GRPO", "RLOO"])
+def test_rewards_are_learnt_where_every_token_that_carries_the_loss_is_kept(
+    trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reward(completions: list[str], **columns: Any) -> list[float]:
+        return [float(len(completion) % 7) for completion in completions]
+
+    monkeypatch.setattr(f"{__name__}.LOGGED", ("grad_norm", "entropy", "reward"))
+    made = getattr(trl, f"{trainer}Trainer")
+    rewarded = functools.partial(made, reward_funcs=reward)
+    monkeypatch.setattr(trl, f"{trainer}Trainer", rewarded)
+    settings: dict[str, Any] = {
+        "max_steps": 1,  # what is drawn for the next differs
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "temperature": 0.7,
+        "beta": 0.0,
+    }
+    prompts = [{"prompt": record["prompt"]} for record in completions()]
+    expected = train(trainer, prompts, tmp_path, **settings)
+    for order in ("before", "after"):
+        found = train(trainer, prompts, tmp_path, ALL["answers"], order, **settings)
+        assert_same(found, expected)
+    with pytest.raises(InputError) as error:
+        train(trainer, prompts, tmp_path, ALL["inject"], **settings)
+    assert str(error.value) == TEXT
+
+
+@pytest.mark.parametrize("family", SEVERAL)
+def test_models_of_text_and_pictures_have_its_head_too(family: str) -> None:
+    def step(model: PreTrainedModel) -> dict[str, Tensor]:
+        output = model(**TASKS[family].batch("right"), fused_lm_head=True)
+        (-output.log_probs.sum() / output.label_mask.sum()).backward()
+        return gradients(model)
+
+    model = headed(family, family)
+    trl.trainer.utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    expected = step(model)
+    for config in ALL.values():
+        with apply_tokenseek(model, config) as handle:
+            assert relative_error(step(model), expected) < BOUND
+            assert handle.last is not None
+
+
+def test_what_was_kept_is_logged_beside_what_trl_logs(tmp_path: Path) -> None:
+    logged = []
+    for watched in (False, True):
+        model = tiny_llama()
+        trainer = trl.SFTTrainer(
+            model=model,
+            args=trl.SFTConfig(
+                output_dir=str(tmp_path),
+                use_cpu=True,
+                bf16=False,
+                max_steps=2,
+                logging_steps=1,
+                report_to="none",
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=Dataset.from_list(texts()),
+            processing_class=tiny_tokenizer(),
+        )
+        with apply_tokenseek(model, always(0.4)) as handle:
+            if watched:
+                trainer.add_callback(TokenSeekCallback(handle, trainer))
+            trainer.train()
+        logged.append([set(entry) for entry in trainer.state.log_history[:-1]])
+    alone, beside = logged
+    kept = {"kept_tokens", "supervised_share", "kept_bytes", "epoch", "step"}
+    assert beside == [kept, alone[0], kept, alone[1]]
 
 
 def test_label_smoothing_trains_densely_and_says_so(tmp_path: Path) -> None:
