@@ -45,7 +45,10 @@ def dense_steps(scale: Mapping[int, float], loss: float) -> float:
 
 
 def shares(task: str, way: str, steps: int) -> list[float]:
-    """What a step is worth in dense ones, seed by seed, each on the scale of its seed."""
+    """What a step is worth in dense ones, seed by seed, each on the scale of its seed.
+
+    A loss above the scale is worth what its fewest steps are, or less.
+    """
     found = []
     for seed, loss in losses(task, way, steps).items():
         points = {each: losses(task, DENSE, each).get(seed) for each in PLANS[task].scale}
@@ -81,14 +84,15 @@ def worth(task: str, plan: Plan) -> str:
     rows = []
     for way in plan.ways:
         if found := shares(task, way, plan.steps):
+            at_most = "at most " if min(found) <= plan.scale[0] / plan.steps else ""
             times = time_shares(way, adapters=adapters)
             rows.append(
                 (
                     WAYS[way].label,
                     f"{recorded(task, way)['rate'][str(plan.steps)]:g}",
                     figure(losses(task, way, plan.steps).values()),
-                    figure(found),
-                    *costs(statistics.mean(found), times),
+                    at_most + figure(found),
+                    *costs(statistics.mean(found), times, at_most),
                 )
             )
     checkpointing = [
@@ -101,9 +105,9 @@ def worth(task: str, plan: Plan) -> str:
     return table(("a step", "rate", "loss", "worth, dense steps", *of), rows)
 
 
-def costs(mean: float, times: Sequence[float]) -> list[str]:
+def costs(mean: float, times: Sequence[float], at_most: str = "") -> list[str]:
     """Time of a step, and what it is worth for its time."""
-    return [text for time in times for text in (f"{time:.2f}", f"{mean / time:.2f}")]
+    return [text for time in times for text in (f"{time:.2f}", f"{at_most}{mean / time:.2f}")]
 
 
 def scale(task: str, plan: Plan) -> str:
