@@ -190,3 +190,22 @@ def test_such_a_forward_put_over_tokenseek_lies_beneath_it_once_training_begins(
     assert model.forward == head
     assert "train" not in vars(model)
     assert model(**batch).logits.shape == (3, 20, 61)
+
+
+def test_a_train_put_on_the_model_is_called_and_comes_back() -> None:
+    model = tiny_model("llama")
+    modes: list[bool] = []
+
+    own = model.train
+
+    def train(mode: bool = True) -> PreTrainedModel:
+        modes.append(mode)
+        own(mode)
+        return model
+
+    vars(model)["train"] = train
+    with apply_tokenseek(model, always()):
+        assert model.eval() is model
+        assert model.train() is model
+    assert modes == [False, True]
+    assert vars(model)["train"] is train

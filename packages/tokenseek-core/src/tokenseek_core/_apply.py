@@ -78,6 +78,7 @@ class TokenSeekHandle:
             self._hooks += cut_blocks(self._anatomy)
         self._stand_in()
         # Called before every step by trainers that put a forward over ours while they set up.
+        self._train = vars(model).get("train")
         vars(model)["train"] = types.MethodType(_train_with(self, model.train), model)
 
     def remove(self) -> None:
@@ -89,11 +90,9 @@ class TokenSeekHandle:
             hook.remove()
         for config in self._configs:
             config.restore()
-        del vars(self.model)["train"]
+        _put_back(self.model, "train", self._train)
         if vars(self.model).get("forward") is self._forward:
-            del vars(self.model)["forward"]
-            if self._previous is not None:
-                vars(self.model)["forward"] = self._previous
+            _put_back(self.model, "forward", self._previous)
 
     def token_losses(self, **arguments: Any) -> Float[Tensor, "b s"]:
         """The loss of each token that carries one, for losses of your own; 0 elsewhere.
@@ -433,12 +432,19 @@ def _forward_with(handle: TokenSeekHandle, dense: Any) -> Any:
 def _train_with(handle: TokenSeekHandle, train: Callable[..., PreTrainedModel]) -> Any:
     """The `train` to put in place of the model's."""
 
-    @functools.wraps(train.__func__)  # type: ignore[attr-defined]
+    @functools.wraps(getattr(train, "__func__", train))
     def trained(self: PreTrainedModel, mode: bool = True) -> PreTrainedModel:
         handle._take_trainers_forward()
         return train(mode)
 
     return trained
+
+
+def _put_back(model: PreTrainedModel, name: str, method: object) -> None:
+    """Let a method of one model be what it was; None is its class's own."""
+    del vars(model)[name]
+    if method is not None:
+        vars(model)[name] = method
 
 
 def _bind(dense: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
