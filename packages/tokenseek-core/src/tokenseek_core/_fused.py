@@ -44,8 +44,9 @@ def fused_step(
     """Run both passes; give each token the numbers that TRL's own forward gives it.
 
     Where every token that carries the loss is kept, each log-probability has its own gradient, for
-    any loss. Elsewhere they have the step's together, for their mean alone; under "restart" the
-    numbers of a kept token are then multiplied by how many it stands for.
+    any loss. Elsewhere they have the step's together, for their mean alone. Under "restart" the
+    numbers of a kept token are then multiplied by how many it stands for; under "inject" they are
+    those of all tokens, for which the head runs once more, without a gradient.
 
     Args:
         anatomy: The model's parts, whose forward takes `fused_lm_head`.
