@@ -24,7 +24,7 @@ from study_tasks import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tokenseek_core.models._lora import with_lora
+from tokenseek_core.models._adapters import Adapters, with_adapters
 
 FIRST = 200
 """The first token of the made tasks."""
@@ -96,9 +96,9 @@ def different(generator: torch.Generator, count: int, length: int, *, of: int) -
     return torch.rand((count, of), generator=generator).argsort(1)[:, :length]
 
 
-def with_adapters(model: PreTrainedModel) -> PreTrainedModel:
+def adapted(model: PreTrainedModel) -> PreTrainedModel:
     """SmolLM2 with adapters beside all its linear layers."""
-    return with_lora(model, "smollm2", rank=RANK)  # type: ignore[no-any-return]
+    return with_adapters(model, "smollm2", Adapters(rank=RANK))  # type: ignore[no-any-return]
 
 
 def worked_examples() -> Task:
@@ -107,7 +107,7 @@ def worked_examples() -> Task:
     return replace(
         task,
         name="gsm8k",
-        model=lambda: with_adapters(task.model()),
+        model=lambda: adapted(task.model()),
         test=task.dev + task.test,
         steps=40,
         rates=(1e-3,),
@@ -133,7 +133,7 @@ def passages() -> Task:
     train = [instance for group in groups[64:] for instance in group]
     return Task(
         name="boolq",
-        model=lambda: with_adapters(copy.deepcopy(model)),
+        model=lambda: adapted(copy.deepcopy(model)),
         batch=drawn_from(train, 4),
         dev=[],
         test=[collate(tested[start : start + 8]) for start in range(0, 64, 8)],

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import transformers
-from answers_tasks import with_adapters
+from answers_tasks import adapted
 from equivalent_ways import DENSE, LEVERS, MAIN, WAYS, Way
 from study_runs import train
 from study_tasks import ROOT, Batch, Task, gsm8k, shakespeare
@@ -58,7 +58,7 @@ def all_of_gsm8k() -> Task:
 
     return replace(
         task,
-        model=lambda: with_adapters(task.model()),
+        model=lambda: adapted(task.model()),
         batch=batch,
         dev=[],
         test=[all_supervised(part) for part in task.dev + task.test],

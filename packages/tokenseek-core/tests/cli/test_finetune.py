@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saved_llama import save_llama, save_records
 from tokenseek_core.cli import main
 from tokenseek_core.models._pretrained import load_pretrained
+
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason='needs "tokenseek-core[qlora]"'
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +159,69 @@ def test_an_adapter_of_a_folder_names_its_base_from_everywhere(
     assert finetune(Path(model.name), records, output, "--lora", "--steps", "1") == 0
     saved = json.loads((output / "adapter_config.json").read_text())
     assert saved["base_model_name_or_path"] == str(model.resolve())
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors"),
+    [
+        ("dora", {"lora_A", "lora_B", "lora_magnitude_vector"}),
+        ("loha", {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),
+        pytest.param("qlora", {"lora_A", "lora_B"}, marks=needs_bitsandbytes),
+    ],
+)
+def test_an_adapter_of_each_kind_moves_and_reopens(
+    kind: str,
+    tensors: set[str],
+    model: Path,
+    records: Path,
+    output: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    sizes = ("--adapter-rank", "2", "--adapter-targets", "q_proj", "down_proj")
+    options = ("--eval-data", str(records), "--epochs", "4", "--learning-rate", "3e-2", "--json")
+    assert finetune(model, records, output, "--adapter", kind, *sizes, *options) == 0
+    out, err = capsys.readouterr()
+    assert "have not moved" not in err
+    assert "no gradient" not in err
+    result = json.loads(out)
+    assert result["eval_loss_after"] < result["eval_loss_before"]
+    adapter = weights(output)
+    assert {
+        name.split(".self_attn.q_proj.")[-1].split(".")[0] for name in adapter if "q_proj" in name
+    } == tensors
+    assert all("q_proj" in name or "down_proj" in name for name in adapter)
+    assert len(adapter) == 2 * 2 * len(tensors)
+    assert all(value.any() for value in adapter.values())
+    assert 2 in weights(output)[next(iter(adapter))].shape
+    assert AutoPeftModelForCausalLM.from_pretrained(output).peft_config["default"].r == 2
+
+
+@needs_bitsandbytes
+def test_a_base_of_four_bits_learns_as_well_whether_or_not_it_is_evaluated_between(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
+    options = ("--adapter", "qlora", "--ratio", "1", "--steps", "4", "--save-steps", "1", "--quiet")
+    evaluated = (*options, "--eval-data", str(records))
+    assert finetune(model, records, tmp_path / "evaluated", *evaluated) == 0
+    assert finetune(model, records, tmp_path / "not", *options) == 0
+    torch.testing.assert_close(
+        weights(tmp_path / "evaluated"), weights(tmp_path / "not"), rtol=0, atol=0
+    )
+
+
+def test_lora_is_the_adapter_of_that_name(model: Path, records: Path, tmp_path: Path) -> None:
+    options = ("--steps", "2", "--quiet")
+    assert finetune(model, records, tmp_path / "short", "--lora", *options) == 0
+    assert finetune(model, records, tmp_path / "long", "--adapter", "lora", *options) == 0
+    torch.testing.assert_close(
+        weights(tmp_path / "short"), weights(tmp_path / "long"), rtol=0, atol=0
+    )
+    both = [
+        json.loads((tmp_path / name / "finetune.json").read_text()) for name in ("short", "long")
+    ]
+    assert both[0]["options"] == both[1]["options"]
 
 
 def test_a_ratio_of_one_trains_densely(

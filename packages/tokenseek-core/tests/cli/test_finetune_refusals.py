@@ -229,6 +229,52 @@ def test_a_model_that_the_first_step_refuses_has_written_nothing(
     assert "must mix tokens in attention only" in refused(capsys, model, records, output)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ("--lora", "--adapter", "loha"),
+            "adapter (loha) must not go with --lora, which is --adapter lora; leave one of them "
+            "out",
+        ),
+        (
+            ("--lora", "--adapter-rank", "0"),
+            "adapter_rank (0) must be at least 1; choose another --adapter-rank",
+        ),
+        (
+            ("--adapter", "dora", "--adapter-targets", "qkv"),
+            "adapter (dora) must fit layers of the model (Target modules {'qkv'} not found in "
+            "the base model",
+        ),
+    ],
+)
+def test_an_adapter_that_cannot_be_is_refused(
+    options: tuple[str, ...],
+    expected: str,
+    model: Path,
+    records: Path,
+    output: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refused(capsys, model, records, output, *options).startswith(expected)
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(
+    model: Path,
+    records: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name)
+    )
+    assert refused(capsys, model, records, output, "--adapter", "qlora") == (
+        'adapter (qlora) must have bitsandbytes; pip install "tokenseek-core[qlora]"'
+    )
+
+
 def test_lora_without_peft_says_what_to_install(
     model: Path,
     records: Path,
@@ -241,7 +287,7 @@ def test_lora_without_peft_says_what_to_install(
         importlib.util, "find_spec", lambda name: None if name == "peft" else find(name)
     )
     assert refused(capsys, model, records, output, "--lora") == (
-        'lora (True) must have peft; pip install "tokenseek-core[peft]"'
+        'adapter (lora) must have peft; pip install "tokenseek-core[peft]"'
     )
 
 

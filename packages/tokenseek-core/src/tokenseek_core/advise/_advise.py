@@ -25,9 +25,9 @@ from tokenseek_core.estimate._device_memory import parse_memory
 from tokenseek_core.estimate._plans import admit, ids
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._operations import Sizes, step_operations
+from tokenseek_core.models._adapters import check_peft, has_peft
 from tokenseek_core.models._config_source import load_config
 from tokenseek_core.models._embedded import check_source
-from tokenseek_core.models._lora import RANK, check_peft, has_peft
 from tokenseek_core.models._pretrained import load_tokenizer, quiet
 
 USUAL_LENGTH = 1024
@@ -58,7 +58,7 @@ def advise(settings: AdviseSettings, *, console: Console | None = None) -> Advic
     console = Console(quiet=True) if console is None else console
     check_source(settings.model)
     if settings.lora:
-        check_peft()
+        check_peft("lora (True)")
     config = load_config(settings.model)
     material = _material(settings, config)
     dtype = resolve_dtype(settings.dtype, resolve_device(settings.device))
@@ -127,7 +127,7 @@ def _plans(settings: AdviseSettings, material: Material) -> list[Plan]:
             Method(ANSWERS, answers),
             Method(ANSWERS_CHECKPOINTED, answers, checkpointing=True),
         )
-    adapters = Adapters(RANK, float32=True)
+    adapters = Adapters()
     share = supervised_share(material.longest_batch)
     made = [Plan(way, adapters if settings.lora else None, supervised=share) for way in ways]
     if not settings.lora and has_peft():

@@ -12,7 +12,7 @@ from tokenseek_core.training import FinetuneSettings, finetune
 class Finetune(FinetuneSettings, CommonOptions):
     """Fine-tune a model on instructions, conversations or text.
 
-    Writes a folder that from_pretrained opens: the model or, with --lora, an adapter; and its
+    Writes a folder that from_pretrained opens: the model or, with --adapter, an adapter; and its
     tokenizer. Checkpoints stand beside it, and finetune.json says how it came about. A run that was
     interrupted goes on with --resume and the same options, to the same result.
     """

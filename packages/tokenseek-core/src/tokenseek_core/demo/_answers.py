@@ -14,7 +14,7 @@ from tokenseek_core._instances import instance_of, share_kept, supervised_share,
 from tokenseek_core.demo._material import Material, prepare_answers
 from tokenseek_core.demo._training import Training, Weights, fine_tune, held_out_loss
 from tokenseek_core.inspect import Method, StepCost, compare_steps, methods
-from tokenseek_core.models._lora import RANK, has_peft, with_lora
+from tokenseek_core.models._adapters import RANK, Adapters, has_peft, with_adapters
 
 LEARNING_RATE = 5e-4
 REPEATS = 1
@@ -90,7 +90,7 @@ def learn_answers(
     config = TokenSeekConfig.answers()
     compared = [m for m in methods(config) if m.name in ("dense", RIVAL, "TokenSeek")]
     torch.manual_seed(seed)
-    adapted = with_lora(model, source)
+    adapted = with_adapters(model, source, Adapters())
     try:
         adapted.train()
         console.note(f"measuring steps of an adapter on {material.measured.length} tokens")

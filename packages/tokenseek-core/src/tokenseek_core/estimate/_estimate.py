@@ -10,10 +10,11 @@ from tokenseek_common import InputError
 from tokenseek_common.cli import Console, resolve_device, resolve_dtype
 from tokenseek_common.memory import Estimator, MemoryReport
 from tokenseek_core.estimate._device_memory import parse_memory
-from tokenseek_core.estimate._plans import Adapters, admit, ids, missing_libraries, plans
+from tokenseek_core.estimate._plans import admit, ids, missing_libraries, plans
 from tokenseek_core.estimate._rows import Estimate, Room, Row
 from tokenseek_core.estimate._search import largest_that_fits
 from tokenseek_core.estimate._settings import EstimateSettings
+from tokenseek_core.models._adapters import Adapters
 from tokenseek_core.models._config_source import load_config
 from tokenseek_core.models._pretrained import quiet
 

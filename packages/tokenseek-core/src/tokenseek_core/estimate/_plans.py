@@ -27,22 +27,8 @@ from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._compare import set_checkpointing
+from tokenseek_core.models._adapters import Adapters, has_peft, with_adapters
 from tokenseek_core.models._four_bit import has_bitsandbytes, quantize
-from tokenseek_core.models._lora import has_peft, with_lora
-
-
-@dataclass(frozen=True)
-class Adapters:
-    """What LoRA trains.
-
-    Args:
-        rank: Rank of each adapter.
-        float32: Whether they are in float32 over a base of another precision, as peft makes them
-            where it is not told otherwise.
-    """
-
-    rank: int
-    float32: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +37,7 @@ class Plan:
 
     Args:
         method: How a step runs.
-        adapters: What LoRA trains beside frozen weights; None trains all weights.
+        adapters: What is trained beside frozen weights; None trains all weights.
         four_bit: Whether the linear layers of the base have four bits a weight.
         supervised: Share of the tokens of its batches that carry the loss.
     """
@@ -79,7 +65,7 @@ class Plan:
         if self.four_bit:
             quantize(model)
         if self.adapters is not None:
-            model = with_lora(model, "", rank=self.adapters.rank, float32=self.adapters.float32)
+            model = with_adapters(model, "", self.adapters)
         set_checkpointing(unwrap(model), self.method.checkpointing)
         if self.method.config is not None:
             apply_tokenseek(model, self.method.config)

@@ -13,8 +13,8 @@ from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._instances import Instance
 from tokenseek_core._row_settings import RowSettings
 from tokenseek_core.estimate._device_memory import parse_memory
+from tokenseek_core.models._adapters import RANK
 from tokenseek_core.models._embedded import SMOLLM2
-from tokenseek_core.models._lora import RANK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from tokenseek_common import InputError
+
 BLOCK = 64  # weights that share a scale
 TYPE = "nf4"
 
@@ -18,6 +20,19 @@ TYPE = "nf4"
 def has_bitsandbytes() -> bool:
     """Whether the library with the 4-bit layers is installed."""
     return importlib.util.find_spec("bitsandbytes") is not None
+
+
+def check_bitsandbytes(asked: str) -> None:
+    """Refuse a 4-bit base where bitsandbytes is not installed.
+
+    Args:
+        asked: What asks for it, with its value.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not has_bitsandbytes():
+        raise InputError(f'{asked} must have bitsandbytes; pip install "tokenseek-core[qlora]"')
 
 
 def quantize(model: PreTrainedModel) -> PreTrainedModel:
@@ -51,6 +66,8 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
             weight = old.weight.detach()
             # GPT-2 keeps its matrices the other way round.
             fill(layer, weight if isinstance(old, nn.Linear) else weight.T.contiguous())
+            # Else some CPUs pack the weights for good in evaluation, and no gradient is right after
+            layer.support_avx512bf16_for_cpu = False
             layer.bias = old.bias
     vars(model)["is_loaded_in_4bit"] = True  # peft asks for it
     return model.requires_grad_(False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from tokenseek_common import InputError
@@ -24,8 +25,9 @@ from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._instances import instance_of, share_kept, told, trains_densely
 from tokenseek_core._selection import kept_tokens
+from tokenseek_core.models._adapters import check_peft, with_adapters
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
-from tokenseek_core.models._lora import check_peft, with_lora
+from tokenseek_core.models._four_bit import check_bitsandbytes, quantize
 from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._quiet import libraries_quiet
@@ -50,7 +52,7 @@ def finetune(
     """Fine-tune a model on instructions, conversations or text.
 
     Nothing is written before everything is checked. The folder then holds what `from_pretrained`
-    opens (the model or, with LoRA, an adapter, and the tokenizer), checkpoints beside it, and
+    opens (the model or an adapter, and the tokenizer), checkpoints beside it, and
     finetune.json, which says how it came about. SIGTERM or Ctrl-C saves a checkpoint and ends the
     run after the step that it comes in.
 
@@ -78,8 +80,7 @@ def finetune(
     standing = _check_output(settings, output, resume=resume)
     device = _check_device(settings)
     check_source(settings.model)
-    if settings.lora:
-        check_peft()
+    _check_adapter(settings)
     records = load_records(settings.data)
     held_out = load_records(settings.eval_data) if settings.eval_data else []
     with libraries_quiet(console):
@@ -116,6 +117,15 @@ def _check_device(settings: FinetuneSettings) -> torch.device:
     return device
 
 
+def _check_adapter(settings: FinetuneSettings) -> None:
+    """Refuse an adapter whose libraries are not installed."""
+    if settings.adapters is not None:
+        asked = f"adapter ({settings.trained})"
+        check_peft(asked)
+        if settings.trained == "qlora":
+            check_bitsandbytes(asked)
+
+
 def _prepare(
     settings: FinetuneSettings,
     records: list[Record],
@@ -126,9 +136,9 @@ def _prepare(
     """Load the model and encode the records."""
     torch.manual_seed(settings.seed)  # an adapter begins at random
     console.note(f"loading {settings.model}")
-    automatic = settings.dtype == "auto"
-    dtype = torch.float32 if automatic else resolve_dtype(settings.dtype, device)
-    model, tokenizer = load_pretrained(settings.model, device=device, dtype=dtype)
+    whole = settings.dtype == "auto" and settings.trained != "qlora"
+    dtype = torch.float32 if whole else resolve_dtype(settings.dtype, device)
+    model, tokenizer = load_pretrained(settings.model, device=torch.device("cpu"), dtype=dtype)
     max_length = _max_length(settings, model)
     encoded = [
         encode_records(chosen, tokenizer, max_length=max_length, template=settings.template)
@@ -139,13 +149,23 @@ def _prepare(
     embedding: Any = model.get_input_embeddings()
     for examples in encoded:
         check_vocabulary(examples, tokenizer, rows=len(embedding.weight))
-    trained = with_lora(model, settings.model) if settings.lora else model
-    if settings.lora and settings.model == SMOLLM2:
+    if settings.trained == "qlora":
+        quantize(model)
+    # transformers wraps `to` in a way that hides its signature.
+    nn.Module.to(model, device)
+    return Task(_adapted(settings, model, console), tokenizer, *encoded)
+
+
+def _adapted(settings: FinetuneSettings, model: PreTrainedModel, console: Console) -> Any:
+    """Put the adapter that is asked for beside the weights."""
+    if settings.adapters is None:
+        return model
+    if settings.model == SMOLLM2:
         console.note(
             f"the adapter names {SMOLLM2_HUB_ID} as its base: the embedded model is that one, "
             "rounded to 4 bits"
         )
-    return Task(trained, tokenizer, *encoded)
+    return with_adapters(model, settings.model, settings.adapters)
 
 
 def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:

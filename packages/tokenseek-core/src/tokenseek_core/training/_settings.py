@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import tyro
 
@@ -12,8 +12,12 @@ from tokenseek_common.cli import DtypeName, check_counts, check_positive, on_unl
 from tokenseek_common.data import Template
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._row_settings import RowSettings
+from tokenseek_core.models._adapters import ALPHA, RANK, Adapters
 
-FREE = ("data", "eval_data", "device", "movement_check")
+AdapterName: TypeAlias = Literal["none", "lora", "dora", "loha", "qlora"]
+"""What is trained in place of the weights, and over which base."""
+
+FREE = ("data", "eval_data", "device", "movement_check", "lora")
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
@@ -48,8 +52,22 @@ class FinetuneSettings(RowSettings):
     beta: float = 1.0
     """Weight of the gradient score."""
 
+    adapter: AdapterName = "none"
+    """Train an adapter on linear layers instead of the weights: lora, dora and loha are those of
+    peft, qlora is lora over a base of four bits a weight."""
+
     lora: bool = False
-    """Train a low-rank adapter on every linear layer instead of the weights."""
+    """The same as --adapter lora."""
+
+    adapter_rank: int = RANK
+    """Rank of each adapter."""
+
+    adapter_alpha: int = ALPHA
+    """What each adapter is multiplied by, times its rank."""
+
+    adapter_targets: tuple[str, ...] = ()
+    """Names of the layers that get an adapter, such as q_proj v_proj; by default every linear layer
+    but the head."""
 
     gradient_checkpointing: bool = False
     """Recompute activations instead of keeping them."""
@@ -58,10 +76,11 @@ class FinetuneSettings(RowSettings):
     """Compute in bfloat16, by autocast; the weights keep their --dtype."""
 
     dtype: DtypeName = "auto"
-    """Precision of the weights; auto is float32."""
+    """Precision of the weights; auto is float32, and with --adapter qlora bfloat16 where a CUDA
+    device has it."""
 
     learning_rate: Annotated[float | None, tyro.conf.arg(aliases=("--lr",))] = None
-    """Highest learning rate; by default 2e-5, with --lora 2e-4."""
+    """Highest learning rate; by default 2e-5, with an adapter 2e-4."""
 
     epochs: float = 1.0
     """Passes over the data."""
@@ -88,7 +107,7 @@ class FinetuneSettings(RowSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = ("steps", "batch_size", "accumulate", "save_steps")
+        names = ("steps", "batch_size", "accumulate", "save_steps", "adapter_rank", "adapter_alpha")
         check_counts({name: getattr(self, name) for name in names})
         check_counts({"max_length": self.max_length}, least=2)
         check_positive({"learning_rate": self.learning_rate, "epochs": self.epochs})
@@ -96,6 +115,11 @@ class FinetuneSettings(RowSettings):
             raise InputError(
                 "dtype (float16) must be one whose gradients do not vanish; "
                 "choose --dtype float32, with --bf16 where there is bfloat16"
+            )
+        if self.lora and self.adapter not in ("none", "lora"):
+            raise InputError(
+                f"adapter ({self.adapter}) must not go with --lora, which is --adapter lora; leave "
+                "one of them out"
             )
         _ = self.config
 
@@ -105,15 +129,37 @@ class FinetuneSettings(RowSettings):
         return replace(super().config, alpha=self.alpha, beta=self.beta)
 
     @property
+    def trained(self) -> AdapterName:
+        """The adapter that is trained, by whichever name it is asked for."""
+        return "lora" if self.lora else self.adapter
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """The same with its sizes; None trains the weights."""
+        name = self.trained
+        if name == "none":
+            return None
+        return Adapters(
+            kind="lora" if name == "qlora" else name,
+            rank=self.adapter_rank,
+            alpha=self.adapter_alpha,
+            targets=self.adapter_targets,
+        )
+
+    @property
     def peak_rate(self) -> float:
         """The given learning rate, or what suits what is trained."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 2e-4 if self.lora else 2e-5
+        return 2e-5 if self.adapters is None else 2e-4
 
     @property
     def decisive(self) -> dict[str, object]:
         """The settings that make a run what it is."""
         names = [field.name for field in fields(FinetuneSettings) if field.name not in FREE]
         options = {name: getattr(self, name) for name in names}
-        return options | {"learning_rate": self.peak_rate}
+        return options | {
+            "learning_rate": self.peak_rate,
+            "adapter": self.trained,
+            "adapter_targets": list(self.adapter_targets),
+        }
