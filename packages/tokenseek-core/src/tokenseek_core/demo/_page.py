@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from io import BytesIO
 
 from tokenseek_common.memory import format_bytes, plot_timeline
-from tokenseek_core.demo import _report as report
+from tokenseek_core import _report as report
 from tokenseek_core.demo._answers import Answers
 from tokenseek_core.demo._findings import caveat, findings, same_losses
 from tokenseek_core.demo._material import BATCH_SIZE

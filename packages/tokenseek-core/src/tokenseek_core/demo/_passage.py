@@ -10,9 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokenseek_common.data import IGNORE_INDEX, PaddingCollator
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._pieces import text_pieces
 from tokenseek_core.demo._material import Lesson
-
-_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def seek(
     assert handle.last is not None
     kept = set(handle.last.indices[0][handle.last.active[0]].tolist())
     scores = handle.last.scores[0].tolist()
-    pieces = _pieces(lesson.example.input_ids, tokenizer)
+    pieces = text_pieces(lesson.example.input_ids, tokenizer)
     tokens = [
         Token(piece, label != IGNORE_INDEX, score, position in kept)
         for position, (piece, label, score) in enumerate(
@@ -86,16 +85,3 @@ def seek(
         )
     ]
     return Passage(lesson.asked, tuple(tokens), handle.last.supervised_share.item())
-
-
-def _pieces(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What each token adds to the text; alone, a part of a letter or a leading space is lost."""
-    pieces, told = [], 0
-    for end in range(1, len(token_ids) + 1):
-        text = str(tokenizer.decode(token_ids[:end], clean_up_tokenization_spaces=False))
-        if end < len(token_ids) and text.endswith(_INCOMPLETE):
-            pieces.append("")
-            continue
-        pieces.append(text[told:])
-        told = len(text)
-    return pieces

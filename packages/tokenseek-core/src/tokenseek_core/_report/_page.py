@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tokenseek_core.demo._report._style import STYLE
+from tokenseek_core._report._style import STYLE
 
 
 @dataclass(frozen=True)

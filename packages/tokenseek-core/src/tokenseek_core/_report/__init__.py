@@ -3,9 +3,9 @@
 No part knows what is reported. All of them take plain values and escape every text themselves.
 """
 
-from tokenseek_core.demo._report._bars import Bar, Part, bars, stacked_bars
-from tokenseek_core.demo._report._curves import Curve, curves, legend
-from tokenseek_core.demo._report._page import (
+from tokenseek_core._report._bars import Bar, Part, bars, stacked_bars
+from tokenseek_core._report._curves import Curve, curves, legend
+from tokenseek_core._report._page import (
     Tile,
     definitions,
     facts_table,
@@ -16,7 +16,7 @@ from tokenseek_core.demo._report._page import (
     side_by_side,
     tiles,
 )
-from tokenseek_core.demo._report._tokens import Shade, shaded_text
+from tokenseek_core._report._tokens import Shade, shaded_text
 
 __all__ = [
     "Bar",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tokenseek_core.demo import _report as report
-from tokenseek_core.demo._report._curves import Axis, ticks
+from tokenseek_core import _report as report
+from tokenseek_core._report._curves import Axis, ticks
 
 HOSTILE = "<b onclick='x'>\"&"
 ESCAPED = "&lt;b onclick=&#x27;x&#x27;&gt;&quot;&amp;"
