@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from saved_llama import save_llama, save_records
+from tokenseek_common.data import Example, encode_records
 from tokenseek_core.cli import main
 from tokenseek_core.models._pretrained import load_pretrained
 
@@ -222,6 +224,59 @@ def test_lora_is_the_adapter_of_that_name(model: Path, records: Path, tmp_path: 
         json.loads((tmp_path / name / "finetune.json").read_text()) for name in ("short", "long")
     ]
     assert both[0]["options"] == both[1]["options"]
+
+
+OTHER_TEMPLATE = (
+    "{% for turn in messages %}"
+    "{{ 'one ' if turn.role == 'user' else 'two ' }}{{ turn.content }} "
+    "{% endfor %}{% if add_generation_prompt %}two {% endif %}"
+)
+
+
+@pytest.mark.parametrize("given", ["text", "file"])
+def test_another_chat_template_is_learnt_by_and_saved(
+    given: str,
+    model: Path,
+    records: Path,
+    output: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Example] = []
+
+    def encoded(*args: Any, **options: Any) -> list[Example]:
+        seen.extend(encode_records(*args, **options))
+        return seen
+
+    monkeypatch.setattr("tokenseek_core.training._finetune.encode_records", encoded)
+    file = tmp_path / "template.jinja"
+    file.write_text(OTHER_TEMPLATE)
+    option = ("--chat-template", OTHER_TEMPLATE if given == "text" else str(file))
+    assert finetune(model, records, output, "--steps", "1", "--quiet", *option) == 0
+    saved = AutoTokenizer.from_pretrained(output)
+    assert saved.chat_template == OTHER_TEMPLATE
+    # This template has no token that ends an answer.
+    assert saved.decode(seen[0].input_ids) == "one say red two red red red <end>"
+    assert seen[0].labels[-1] == saved.eos_token_id
+
+
+def test_losses_are_drawn_where_they_are_asked_for(
+    model: Path, records: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Drawing(TrainerCallback):
+        def on_log(self, *args: Any, logs: dict[str, float], **kwargs: Any) -> None:
+            told.extend(logs)
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Drawing)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: name == "tensorboard" or find(name)
+    )
+    options = ("--steps", "1", "--quiet", "--report-to", "tensorboard")
+    assert finetune(model, records, output, *options) == 0
+    assert {"loss", "supervised_share"} <= set(told)
 
 
 def test_a_ratio_of_one_trains_densely(

@@ -233,6 +233,23 @@ def test_a_model_that_the_first_step_refuses_has_written_nothing(
     ("options", "expected"),
     [
         (
+            ("--chat-template", "{{ messages", "--template", "plain"),
+            "template (plain) must be auto or chat with --chat-template; leave one of them out",
+        ),
+        (
+            ("--chat-template", "{% for turn in messages %}"),
+            "chat_template (line 1: Unexpected end of template.",
+        ),
+        (
+            ("--chat-template", "/nowhere/chat.jinja"),
+            "chat_template (/nowhere/chat.jinja) must be a file that can be read, or a template "
+            "with {{ and }}; check the path",
+        ),
+        (
+            ("--report-to", "trackio"),
+            "report_to (trackio) must have its package; pip install trackio",
+        ),
+        (
             ("--lora", "--adapter", "loha"),
             "adapter (loha) must not go with --lora, which is --adapter lora; leave one of them "
             "out",
@@ -248,7 +265,7 @@ def test_a_model_that_the_first_step_refuses_has_written_nothing(
         ),
     ],
 )
-def test_an_adapter_that_cannot_be_is_refused(
+def test_what_cannot_be_done_is_refused(
     options: tuple[str, ...],
     expected: str,
     model: Path,
@@ -257,6 +274,15 @@ def test_an_adapter_that_cannot_be_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert refused(capsys, model, records, output, *options).startswith(expected)
+
+
+def test_a_file_that_holds_no_template_is_refused(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, model, records, output, "--chat-template", str(records)) == (
+        f"chat_template ({records}) must hold a template with {{{{ and }}}}, and has none; "
+        "choose another file"
+    )
 
 
 def test_four_bits_without_bitsandbytes_say_what_to_install(

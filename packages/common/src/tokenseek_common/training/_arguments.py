@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 
 def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) -> TrainingArguments:
-    """The Trainer's settings: silent, on one device; and the given ones.
+    """The Trainer's settings: silent unless told otherwise, on one device; and the given ones.
 
     Args:
         folder: Where checkpoints go.
@@ -29,11 +29,10 @@ def trainer_arguments(folder: Path, *, device: torch.device, **settings: Any) ->
         save_strategy="steps",
         log_level="error",
         disable_tqdm=True,
-        report_to="none",
         remove_unused_columns=False,  # our examples have none
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=device.type == "cuda",  # torch warns elsewhere
-        **settings,
+        **{"report_to": "none", **settings},
     )
     _ = arguments.device  # decides on the number of devices, so that the next line lasts
     arguments._n_gpu = min(arguments._n_gpu, 1)

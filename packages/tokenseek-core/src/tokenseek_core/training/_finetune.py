@@ -30,7 +30,9 @@ from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_sourc
 from tokenseek_core.models._four_bit import check_bitsandbytes, quantize
 from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._alike import AlikeTogether
+from tokenseek_core.training._chat_template import give_chat_template
 from tokenseek_core.training._quiet import libraries_quiet
+from tokenseek_core.training._reporters import check_reporter
 from tokenseek_core.training._result import FinetuneResult
 from tokenseek_core.training._resuming import check_resumable
 from tokenseek_core.training._run_record import check_examples, check_options, write_record
@@ -81,6 +83,7 @@ def finetune(
     device = _check_device(settings)
     check_source(settings.model)
     _check_adapter(settings)
+    check_reporter(settings.report_to)
     records = load_records(settings.data)
     held_out = load_records(settings.eval_data) if settings.eval_data else []
     with libraries_quiet(console):
@@ -139,6 +142,8 @@ def _prepare(
     whole = settings.dtype == "auto" and settings.trained != "qlora"
     dtype = torch.float32 if whole else resolve_dtype(settings.dtype, device)
     model, tokenizer = load_pretrained(settings.model, device=torch.device("cpu"), dtype=dtype)
+    if settings.chat_template is not None:
+        give_chat_template(tokenizer, settings.chat_template)
     max_length = _max_length(settings, model)
     encoded = [
         encode_records(chosen, tokenizer, max_length=max_length, template=settings.template)
@@ -285,6 +290,7 @@ def _trainer(
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate,
         bf16=settings.bf16,
+        report_to=settings.report_to,
     )
     order = None
     if handle is not None and handle.config.answer_ratio is not None:

@@ -13,11 +13,12 @@ from tokenseek_common.data import Template
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._row_settings import RowSettings
 from tokenseek_core.models._adapters import ALPHA, RANK, Adapters
+from tokenseek_core.training._reporters import Reporter
 
 AdapterName: TypeAlias = Literal["none", "lora", "dora", "loha", "qlora"]
 """What is trained in place of the weights, and over which base."""
 
-FREE = ("data", "eval_data", "device", "movement_check", "lora")
+FREE = ("data", "eval_data", "device", "movement_check", "lora", "report_to")
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
@@ -45,6 +46,9 @@ class FinetuneSettings(RowSettings):
     template: Template = "auto"
     """How a conversation is written out: chat is the tokenizer's own template, alpaca and plain are
     for models that have none; auto is chat where there is one, and alpaca elsewhere."""
+
+    chat_template: str | None = None
+    """A chat template, or a file with one, in place of the tokenizer's own; it is saved with it."""
 
     alpha: float = 1.0
     """Weight of the context score, the attention that a token receives."""
@@ -100,6 +104,9 @@ class FinetuneSettings(RowSettings):
     save_steps: int = 500
     """Steps from one checkpoint to the next; the last two are kept."""
 
+    report_to: Reporter = "none"
+    """Where losses are drawn besides; what a program needs, such as a key, it asks for itself."""
+
     movement_check: Annotated[
         bool, on_unless("Do not look whether all that is trained has moved.")
     ] = True
@@ -115,6 +122,11 @@ class FinetuneSettings(RowSettings):
             raise InputError(
                 "dtype (float16) must be one whose gradients do not vanish; "
                 "choose --dtype float32, with --bf16 where there is bfloat16"
+            )
+        if self.chat_template is not None and self.template in ("alpaca", "plain"):
+            raise InputError(
+                f"template ({self.template}) must be auto or chat with --chat-template; leave one "
+                "of them out"
             )
         if self.lora and self.adapter not in ("none", "lora"):
             raise InputError(
