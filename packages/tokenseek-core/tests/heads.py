@@ -227,7 +227,8 @@ def slow(
         "source": taken.source,
     }
     if config.gradient == "inject":
-        return slow_inject(model, batch, taken.keep, **settings)
+        of_source = taken.source_importance if config.selector == "sampled" else None
+        return slow_inject(model, batch, taken.keep, **settings, source_importance=of_source)
     if target is not None:
         loss = slow_loss(model, batch, taken.keep, **settings)
     else:

@@ -16,7 +16,7 @@ from tokenseek_core import TokenSeekConfig, TokenSeekHandle, apply_tokenseek
 class Taken:
     """Loss, gradients, kept tokens of a step, and what each of them stands for, [b, s].
 
-    Of an encoder in front of a decoder, the kept tokens, [b, n].
+    Of an encoder in front of a decoder, the kept tokens, and what they stand for, [b, n].
     """
 
     loss: float
@@ -24,6 +24,7 @@ class Taken:
     keep: Tensor
     importance: Tensor
     source: Tensor | None = None
+    source_importance: Tensor | None = None
 
 
 def kept(handle: TokenSeekHandle, shape: torch.Size) -> Tensor:
@@ -42,7 +43,10 @@ def back_from(loss: Tensor, model: nn.Module, handle: TokenSeekHandle) -> Taken:
     keep = kept(handle, handle.last.scores.shape)
     importance = torch.ones(keep.shape, dtype=loss.dtype)
     importance.scatter_(1, handle.last.indices, handle.last.importance.to(loss.dtype))
-    return Taken(loss.item(), gradients(model), keep, importance, handle.last.source)
+    source = handle.last.source
+    if source is None:
+        return Taken(loss.item(), gradients(model), keep, importance)
+    return Taken(loss.item(), gradients(model), keep, importance, source > 0, source.to(loss.dtype))
 
 
 def take_step(model: nn.Module, batch: dict[str, Any], config: TokenSeekConfig) -> Taken:

@@ -184,8 +184,8 @@ def of_shape(*shape: int) -> Tensor:
         ),
         (
             {"output_router_logits": True},
-            "output_router_logits must be unset in a TokenSeek step; leave it out, the loss of the "
-            "routers needs all rows",
+            "output_router_logits must be unset in a TokenSeek step; leave it out (with TRL: "
+            "router_aux_loss_coef=0.0), the loss of the routers needs all rows",
         ),
     ],
 )

@@ -90,3 +90,31 @@ def test_adapters_get_the_gradient_of_the_slow_reference(
     batch, config = TASKS[task].batch("none"), always(gradient=gradient)
     taken = take_step(adapted, batch, config)
     assert_reference(model, task, batch, taken, config, outer=adapted)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("parameters", ["full", "lora"])
+@pytest.mark.parametrize("selector", ["tokenseek", "random", "gradient", "sampled"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@CASE
+@GRADIENT
+def test_a_step_has_the_gradient_of_the_slow_reference_in_every_combination(
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    task: str,
+    checkpointing: bool,
+    selector: Any,
+    gradient: Any,
+    parameters: str,
+) -> None:
+    model = headed(family, task)
+    outer = with_lora(model) if parameters == "lora" else model
+    spare_float64(monkeypatch)
+    batch, config = (
+        TASKS[task].batch(padded(task)),
+        always(gradient=gradient, selector=selector),
+    )
+    checkpointed(model, enable=checkpointing)
+    taken = take_step(outer, batch, config)
+    checkpointed(model, enable=False)
+    assert_reference(model, task, batch, taken, config, outer=outer)

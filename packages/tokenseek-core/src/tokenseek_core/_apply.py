@@ -221,7 +221,8 @@ class TokenSeekHandle:
     def _step(self, arguments: dict[str, Any]) -> Any:
         """Take a TokenSeek step, if the model and its arguments allow it."""
         batch = self._batch_to_step({n: v for n, v in arguments.items() if n != FUSED})
-        if self._dense_at(kept_share(batch.counts, self.config)):
+        read = () if batch.source is None else batch.source.lengths
+        if self._dense_at(kept_share(batch.counts, self.config, read)):
             self.last = None
             return self._anatomy.forward(**arguments)
         output: Any

@@ -114,11 +114,18 @@ def kept_tokens(length: int, answers: int, config: TokenSeekConfig) -> int:
     return budget_of(answers, config.answer_ratio, least) + others
 
 
-def kept_share(counts: Counts, config: TokenSeekConfig) -> float:
-    """Share of a batch's tokens that a step keeps."""
+def kept_share(counts: Counts, config: TokenSeekConfig, source: Sequence[int] = ()) -> float:
+    """Share of a batch's tokens that a step keeps.
+
+    Args:
+        counts: What is known of them.
+        config: The settings.
+        source: Tokens that an encoder reads of each instance, in front of a decoder.
+    """
     instances = zip(counts.lengths, counts.answers, strict=True)
     kept = sum(kept_tokens(length, answers, config) for length, answers in instances)
-    return kept / sum(counts.lengths)
+    kept += sum(budget_of(length, config.ratio) for length in source)
+    return kept / (sum(counts.lengths) + sum(source))
 
 
 def supervised_first(

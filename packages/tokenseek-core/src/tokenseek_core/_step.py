@@ -41,7 +41,8 @@ class StepReport:
         importance: Weight of each kept row where they were sampled, else 1, [b, k].
         supervised_share: Share of the kept rows that have a target.
         kept_bytes: Bytes of the recorded keys and values, wherever they lie.
-        source: The kept tokens of an encoder, as a mask, [b, n]; None where there is none.
+        source: What each token that an encoder reads stands for, 0 where it is not kept, [b, n];
+            None where there is no encoder in front.
     """
 
     indices: Int[Tensor, "b k"]
@@ -50,7 +51,7 @@ class StepReport:
     importance: Float[Tensor, "b k"]
     supervised_share: Float[Tensor, ""]
     kept_bytes: int
-    source: Bool[Tensor, "b n"] | None = None
+    source: Float[Tensor, "b n"] | None = None
 
 
 def training_step(
@@ -179,8 +180,15 @@ def report(
         importance=selection.importance,
         supervised_share=supervised_share(batch, selection),
         kept_bytes=record.kept_bytes,
-        source=None if source is None else record.source_rows(source).selected,
+        source=None if source is None else everywhere(source, batch),
     )
+
+
+def everywhere(source: Selection, batch: Batch) -> Float[Tensor, "b n"]:
+    """What each token that an encoder reads stands for, 0 where it is not kept."""
+    assert batch.source is not None
+    nothing = torch.zeros_like(batch.source.valid, dtype=source.importance.dtype)
+    return nothing.scatter(1, source.indices, source.importance * source.active)
 
 
 def record_signals(
