@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from float64 import spare_float64
 from heads import CASES, TASKS, assert_exact_step, assert_reference, headed
 from slow_reference import gradients, relative_error
 from taken import always, take_step
+from test_trainer import trainer
 from tiny_models import checkpointed
+from tokenseek_core import apply_tokenseek
 
 BOUND = 1e-10
 
@@ -90,6 +93,43 @@ def test_adapters_get_the_gradient_of_the_slow_reference(
     batch, config = TASKS[task].batch("none"), always(gradient=gradient)
     taken = take_step(adapted, batch, config)
     assert_reference(model, task, batch, taken, config, outer=adapted)
+
+
+@pytest.mark.parametrize(
+    ("family", "task"),
+    [
+        ("bert", "masked"),
+        ("modernbert", "masked"),
+        ("bert", "sequence"),
+        ("vit", "picture"),
+        ("t5", "text"),
+        ("llava", "llava"),
+    ],
+)
+@GRADIENT
+def test_a_trainer_with_every_row_kept_is_that_without_tokenseek(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, family: str, task: str, gradient: Any
+) -> None:
+    batch = TASKS[task].batch("none")
+    instances = [{name: value[row] for name, value in batch.items()} for row in (0, 1, 2, 1)]
+    weights = []
+    for config in (None, always(1.0, gradient=gradient)):
+        model = headed(family, task)
+        spare_float64(monkeypatch)
+        handle = apply_tokenseek(model, config) if config else None
+        trainer(
+            model,
+            tmp_path,
+            dataset=instances,
+            optim="sgd",
+            learning_rate=0.1,
+            gradient_accumulation_steps=2,
+            per_device_train_batch_size=1,
+            lr_scheduler_type="constant",
+        ).train()
+        assert handle is None or handle.last is not None
+        weights.append({name: p.detach() for name, p in model.named_parameters()})
+    assert relative_error(weights[1], weights[0]) < BOUND
 
 
 @pytest.mark.matrix

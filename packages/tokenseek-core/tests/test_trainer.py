@@ -29,7 +29,11 @@ def instances() -> list[dict[str, torch.Tensor]]:
 
 
 def trainer(
-    model: PreTrainedModel, folder: Path, kind: type[Trainer] = Trainer, **settings: Any
+    model: PreTrainedModel,
+    folder: Path,
+    kind: type[Trainer] = Trainer,
+    dataset: list[dict[str, torch.Tensor]] | None = None,
+    **settings: Any,
 ) -> Trainer:
     own = {name: settings.pop(name) for name in ("compute_loss_func",) if name in settings}
     arguments_of = Seq2SeqTrainingArguments if kind is Seq2SeqTrainer else TrainingArguments
@@ -43,7 +47,7 @@ def trainer(
         dataloader_pin_memory=False,
         **{"per_device_train_batch_size": 2} | settings,
     )
-    return kind(model=model, args=arguments, train_dataset=instances(), **own)
+    return kind(model=model, args=arguments, train_dataset=dataset or instances(), **own)
 
 
 def test_the_trainer_trains_through_the_kept_tokens(tmp_path: Path) -> None:
@@ -68,7 +72,11 @@ def test_a_trainer_with_every_token_kept_is_that_without_tokenseek(
     for config in (None, always(1.0, gradient=gradient)):
         model = exact_model(monkeypatch)
         handle = apply_tokenseek(model, config) if config and order == "before" else None
-        settings = {"optim": "sgd", "learning_rate": 0.1, "gradient_accumulation_steps": 2}
+        settings: dict[str, Any] = {
+            "optim": "sgd",
+            "learning_rate": 0.1,
+            "gradient_accumulation_steps": 2,
+        }
         made = trainer(model, tmp_path, kind, **settings)
         if config and order == "after":
             handle = apply_tokenseek(model, config)

@@ -117,6 +117,15 @@ class Anatomy:
         return next((causal for causal in said if causal is not None), False)
 
     @cached_property
+    def counts_items(self) -> bool:
+        """Whether the model's own loss is divided by what a trainer says of its whole step.
+
+        Some models compute a mean over their batch instead, whatever they are told.
+        """
+        own = inspect.unwrap(type(self.model).forward)
+        return self.kind == "causal" or "loss_function" in own.__code__.co_names
+
+    @cached_property
     def inside(self) -> frozenset[nn.Module]:
         """The modules of all blocks; what attends elsewhere runs all rows in both passes."""
         blocks = [*self.blocks, *(self.encoder_blocks or ())]

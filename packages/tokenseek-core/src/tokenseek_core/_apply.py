@@ -284,6 +284,8 @@ class TokenSeekHandle:
         if anatomy.kind == "whole":
             shape = shape_at_blocks(anatomy, arguments)
             return Batch.whole(flags | arguments, shape, anatomy.reads)
+        if not anatomy.counts_items:
+            arguments = {n: v for n, v in arguments.items() if n != "num_items_in_batch"}
         if anatomy.kind == "seq2seq":
             shape = shape_at_blocks(anatomy, arguments)
             return Batch.seq2seq(flags | arguments, shape, anatomy.shift_right)

@@ -38,9 +38,10 @@ def known_padding(batch: Batch) -> Iterator[Tensor | None]:
         if counts.restarts:
             name = "find_packed_sequence_indices"
             stack.enter_context(replaced(masking_utils, name, sequence_indices))
-        elif mask is None and batch.read is None:
+        own = batch.read is None and batch.source is None  # the mask is that of these tokens
+        if mask is None and own and not counts.restarts:
             mask = batch.valid.long()
-        known = mask is not None and mask.ndim == 2 and batch.read is None
+        known = own and mask is not None and mask.ndim == 2
         token = _padded.set(min(counts.lengths) < batch.labels.shape[1] if known else None)
         stack.callback(_padded.reset, token)
         yield mask
