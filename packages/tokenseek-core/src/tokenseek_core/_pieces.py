@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from transformers import PreTrainedTokenizerBase
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
 
-def text_pieces(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def text_pieces(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """What each token adds to the text; alone, a part of a letter or a leading space is lost.
 
     A token whose letter is completed by the next one adds nothing.

@@ -28,15 +28,22 @@ def tokenseek_scores(
     alpha: float,
     beta: float,
 ) -> Float[Tensor, "b s"]:
-    """I(t_j) = alpha * log I1(t_j) + beta * Norm(I2(t_j)) (Eq. 5).
+    """I(t_j) = alpha * log I1(t_j) + beta * Norm(I2(t_j)) (Eq. 5)."""
+    return context_term(context, alpha=alpha) + gradient_term(gradient, valid, beta=beta)
 
-    The logarithm tames the attention sink's long tail; Norm is min-max over the real tokens of
-    each instance.
-    """
+
+def context_term(context: Float[Tensor, "b s"], *, alpha: float) -> Float[Tensor, "b s"]:
+    """First term of Eq. 5, alpha * log I1(t_j); the logarithm tames the sink's long tail."""
+    return alpha * (context + EPSILON).log()
+
+
+def gradient_term(
+    gradient: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"], *, beta: float
+) -> Float[Tensor, "b s"]:
+    """Second term, beta * Norm(I2(t_j)); Norm is min-max over an instance's real tokens."""
     low = gradient.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
     high = gradient.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
-    norm = (gradient - low) / (high - low + EPSILON)
-    return alpha * (context + EPSILON).log() + beta * norm
+    return beta * ((gradient - low) / (high - low + EPSILON))
 
 
 def random_scores(valid: Bool[Tensor, "b s"], lengths: Sequence[int]) -> Float[Tensor, "b s"]:

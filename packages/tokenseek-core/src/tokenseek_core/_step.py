@@ -41,6 +41,9 @@ class StepReport:
         importance: Weight of each kept row where they were sampled, else 1, [b, k].
         supervised_share: Share of the kept rows that have a target.
         kept_bytes: Bytes of the recorded keys and values, wherever they lie.
+        labels: Labels as the model was given them, not shifted, [b, s].
+        valid: Tokens that are not padding, [b, s].
+        input_ids: Tokens, [b, s]; None where the model was called with embeddings.
         source: What each token that an encoder reads stands for, 0 where it is not kept, [b, n];
             None where there is no encoder in front.
     """
@@ -51,6 +54,9 @@ class StepReport:
     importance: Float[Tensor, "b k"]
     supervised_share: Float[Tensor, ""]
     kept_bytes: int
+    labels: Int[Tensor, "b s"]
+    valid: Bool[Tensor, "b s"]
+    input_ids: Int[Tensor, "b s"] | None = None
     source: Float[Tensor, "b n"] | None = None
 
 
@@ -180,6 +186,9 @@ def report(
         importance=selection.importance,
         supervised_share=supervised_share(batch, selection),
         kept_bytes=record.kept_bytes,
+        labels=batch.labels,
+        valid=batch.valid,
+        input_ids=batch.rowwise.get("input_ids"),
         source=None if source is None else everywhere(source, batch),
     )
 
