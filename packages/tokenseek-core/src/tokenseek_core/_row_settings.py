@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from tokenseek_common.cli import RunSettings
 from tokenseek_core._config import GradientName, SelectorName, TokenSeekConfig
@@ -19,9 +20,10 @@ class RowSettings(RunSettings):
         1.0
     """
 
-    ratio: float = 0.1
+    ratio: float | Literal["auto"] = 0.1
     """Share of the tokens that carry gradient, in (0, 1]; where those that carry the loss have a
-    share of their own, of the others. 1 trains densely."""
+    share of their own, of the others. 1 trains densely; auto is the largest share up to a half
+    whose steps fit --device-memory by the forecast."""
 
     answer_ratio: float | None = None
     """Share of the tokens that carry the loss to keep, in (0, 1]. Where at most half of the tokens
@@ -39,11 +41,11 @@ class RowSettings(RunSettings):
 
     @property
     def config(self) -> TokenSeekConfig:
-        """TokenSeek's own settings, where the data leave them as they are."""
+        """TokenSeek's own settings, where the data leave them as they are; of auto, the default."""
         usual = TokenSeekConfig() if self.answer_ratio is None else TokenSeekConfig.answers()
         return replace(
             usual,
-            ratio=self.ratio,
+            ratio=usual.ratio if self.ratio == "auto" else self.ratio,
             answer_ratio=self.answer_ratio,
             selector=self.selector or usual.selector,
             gradient=self.gradient or usual.gradient,

@@ -226,6 +226,54 @@ def test_lora_is_the_adapter_of_that_name(model: Path, records: Path, tmp_path: 
     assert both[0]["options"] == both[1]["options"]
 
 
+def test_packed_examples_train_as_padded_ones_do(
+    model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--ratio", "1", "--steps", "2", "--batch-size", "24", "--json")
+    assert finetune(model, records, tmp_path / "padded", *options) == 0
+    padded = told(capsys)
+    assert finetune(model, records, tmp_path / "packed", *options, "--packing") == 0
+    laid_out = told(capsys)
+    assert laid_out["train_loss_first"] == pytest.approx(padded["train_loss_first"], rel=1e-5)
+    assert laid_out["train_loss_last"] == pytest.approx(padded["train_loss_last"], rel=1e-4)
+    torch.testing.assert_close(
+        weights(tmp_path / "packed"), weights(tmp_path / "padded"), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [(), ("--answer-ratio", "0.5", "--ratio", "0.2"), ("--gradient", "restart")], ids=str
+)
+def test_packed_rows_take_tokenseek_steps(
+    option: tuple[str, ...],
+    model: Path,
+    records: Path,
+    output: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--packing", "--batch-size", "2", "--steps", "9", "--eval-data", str(records))
+    assert finetune(model, records, output, *options, *option, "--json") == 0
+    result = told(capsys)
+    assert result["tokens"] > 9 * 2 * 20, "a row holds several examples"
+    assert result["eval_loss_after"] < result["eval_loss_before"]
+    assert result["kept_share"] < 1
+
+
+def test_the_ratio_that_fits_is_told_and_taken_and_goes_on_when_resumed(
+    model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--ratio", "auto", "--device-memory", "1GiB", "--steps", "2", "--save-steps", "1")
+    assert finetune(model, records, output, *options) == 0
+    assert "of the tokens: the most that fits 1GiB by the forecast" in capsys.readouterr().err
+    record = json.loads((output / "finetune.json").read_text())
+    assert (record["options"]["ratio"], record["ratio"]) == ("auto", 0.5)
+    (output / "finetune.json").write_text(json.dumps(record | {"ratio": 0.3}))
+    (output / "checkpoint-2" / "trainer_state.json").unlink()
+    assert finetune(model, records, output, *options, "--resume") == 0
+    assert "the forecast" not in capsys.readouterr().err
+    assert json.loads((output / "finetune.json").read_text())["ratio"] == 0.3
+
+
 OTHER_TEMPLATE = (
     "{% for turn in messages %}"
     "{{ 'one ' if turn.role == 'user' else 'two ' }}{{ turn.content }} "
@@ -266,8 +314,8 @@ def test_losses_are_drawn_where_they_are_asked_for(
     told: list[str] = []
 
     class Drawing(TrainerCallback):
-        def on_log(self, *args: Any, logs: dict[str, float], **kwargs: Any) -> None:
-            told.extend(logs)
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            told.extend(kwargs["logs"])
 
     monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Drawing)
     find = importlib.util.find_spec

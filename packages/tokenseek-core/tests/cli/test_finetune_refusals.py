@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPTJConfig, GPTJForCausalLM
+from transformers import GPTJConfig, GPTJForCausalLM, MambaConfig, MambaForCausalLM
 
 from saved_llama import save_llama, save_records, tiny_tokenizer
 from tokenseek_core import _check
@@ -246,6 +246,23 @@ def test_a_model_that_the_first_step_refuses_has_written_nothing(
             "with {{ and }}; check the path",
         ),
         (
+            ("--ratio", "auto"),
+            "ratio, device_memory (auto, None) must be auto and a number of bytes, or a number and "
+            "left out; write --ratio auto --device-memory 24GiB, or leave out --device-memory",
+        ),
+        (
+            ("--ratio", "0.2", "--device-memory", "24GiB"),
+            "ratio, device_memory (0.2, 24GiB) must be auto and a number of bytes, or a number and",
+        ),
+        (
+            ("--ratio", "auto", "--device-memory", "24"),
+            "device_memory (24) must be a number of bytes with its unit",
+        ),
+        (
+            ("--ratio", "auto", "--device-memory", "9kB"),
+            "device_memory (9kB) must hold a step, and one that keeps the least takes ",
+        ),
+        (
             ("--report-to", "trackio"),
             "report_to (trackio) must have its package; pip install trackio",
         ),
@@ -274,6 +291,20 @@ def test_what_cannot_be_done_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert refused(capsys, model, records, output, *options).startswith(expected)
+
+
+def test_a_model_that_mixes_the_examples_of_a_row_is_not_packed_for(
+    records: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mamba = tmp_path / "mamba"
+    MambaForCausalLM(
+        MambaConfig(vocab_size=14, hidden_size=16, num_hidden_layers=1, state_size=4)
+    ).save_pretrained(mamba)
+    tiny_tokenizer().save_pretrained(mamba)
+    capsys.readouterr()  # transformers draws a bar while it saves
+    told = refused(capsys, mamba, records, output, "--ratio", "1", "--packing")
+    assert told.startswith("packing (True) must ")
+    assert told.endswith("; leave it out")
 
 
 def test_a_file_that_holds_no_template_is_refused(

@@ -60,6 +60,7 @@ EVALUATED = "--eval-data"
         ("--lora", "--selector", "random"),
         ("--batch-size", "2", "--accumulate", "2", "--bf16"),
         ("--batch-size", "16"),
+        ("--packing", "--batch-size", "2"),
         ("--batch-size", "8", "--answer-ratio", "0.5", "--ratio", "0.2"),
     ],
     ids=lambda options: " ".join(options) or "default",

@@ -32,6 +32,10 @@ class EstimateSettings(RowSettings):
     model: tyro.conf.Positional[str] = SMOLLM2
     """A folder, a config.json, a hub id, or smollm2 for the embedded model."""
 
+    ratio: float = 0.1
+    """Share of the tokens that carry gradient, in (0, 1]; where those that carry the loss have a
+    share of their own, of the others. 1 trains densely."""
+
     length: int = 2048
     """Tokens of each sequence."""
 

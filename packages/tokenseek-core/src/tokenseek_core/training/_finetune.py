@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,18 @@ from tokenseek_core.models._four_bit import check_bitsandbytes, quantize
 from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._chat_template import give_chat_template
+from tokenseek_core.training._fitting import fitted_ratio
+from tokenseek_core.training._packed import check_apart, packed
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._reporters import check_reporter
 from tokenseek_core.training._result import FinetuneResult
 from tokenseek_core.training._resuming import check_resumable
-from tokenseek_core.training._run_record import check_examples, check_options, write_record
+from tokenseek_core.training._run_record import (
+    check_examples,
+    check_options,
+    chosen_ratio,
+    write_record,
+)
 from tokenseek_core.training._settings import FinetuneSettings
 from tokenseek_core.training._task import Task
 from tokenseek_core.training._trainer import Clock, CountingTrainer, training_arguments
@@ -84,16 +92,19 @@ def finetune(
     check_source(settings.model)
     _check_adapter(settings)
     check_reporter(settings.report_to)
+    record: dict[str, Any] = {"options": settings.decisive}
+    if standing is not None and settings.ratio == "auto":
+        settings = replace(settings, ratio=chosen_ratio(standing.folder), device_memory=None)
     records = load_records(settings.data)
     held_out = load_records(settings.eval_data) if settings.eval_data else []
     with libraries_quiet(console):
-        task = _prepare(settings, records, held_out, device, console)
+        settings, task = _prepare(settings, records, held_out, device, console)
         fingerprints = task.fingerprints
         if standing is not None:
             check_examples(standing.folder, fingerprints)
         handle = _apply(settings, task, console)
         folder = _open_folder(output, standing, console)
-        record = {"options": settings.decisive, "examples": fingerprints}
+        record |= {"examples": fingerprints, "ratio": settings.ratio}
         write_record(folder, record)
         result = _train(settings, task, handle, folder, standing, device, console)
         write_record(folder, {**record, "result": result.summary()})
@@ -135,8 +146,8 @@ def _prepare(
     held_out: list[Record],
     device: torch.device,
     console: Console,
-) -> Task:
-    """Load the model and encode the records."""
+) -> tuple[FinetuneSettings, Task]:
+    """Load the model and encode the records; choose a ratio that was left to us."""
     torch.manual_seed(settings.seed)  # an adapter begins at random
     console.note(f"loading {settings.model}")
     whole = settings.dtype == "auto" and settings.trained != "qlora"
@@ -154,11 +165,19 @@ def _prepare(
     embedding: Any = model.get_input_embeddings()
     for examples in encoded:
         check_vocabulary(examples, tokenizer, rows=len(embedding.weight))
+    train, evaluated = encoded
+    rows = packed(train, max_length) if settings.packing else train
+    if settings.ratio == "auto":
+        instances = [instance_of(row) for row in rows]
+        ratio = fitted_ratio(settings, model.config, dtype, instances, console)
+        settings = replace(settings, ratio=ratio, device_memory=None)
     if settings.trained == "qlora":
         quantize(model)
     # transformers wraps `to` in a way that hides its signature.
     nn.Module.to(model, device)
-    return Task(_adapted(settings, model, console), tokenizer, *encoded)
+    if settings.packing:
+        check_apart(model, train)
+    return settings, Task(_adapted(settings, model, console), tokenizer, rows, evaluated)
 
 
 def _adapted(settings: FinetuneSettings, model: PreTrainedModel, console: Console) -> Any:

@@ -66,10 +66,19 @@ def check_examples(folder: Path, fingerprints: Mapping[str, str | None]) -> None
         )
 
 
+def chosen_ratio(folder: Path) -> float:
+    """The ratio that the run was given, by its user or by the forecast.
+
+    Raises:
+        InputError: The folder has no record of it.
+    """
+    return float(_read(folder)["ratio"])
+
+
 def _read(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((folder / NAME).read_text())
-        if {"options", "examples"} <= record.keys():
+        if {"options", "examples", "ratio"} <= record.keys():
             return record
     except (OSError, ValueError):
         pass

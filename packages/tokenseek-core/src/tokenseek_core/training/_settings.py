@@ -12,6 +12,7 @@ from tokenseek_common.cli import DtypeName, check_counts, check_positive, on_unl
 from tokenseek_common.data import Template
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._row_settings import RowSettings
+from tokenseek_core.estimate._device_memory import parse_memory
 from tokenseek_core.models._adapters import ALPHA, RANK, Adapters
 from tokenseek_core.training._reporters import Reporter
 
@@ -101,6 +102,13 @@ class FinetuneSettings(RowSettings):
     max_length: int | None = None
     """Tokens of a sequence, longer ones are cut; by default 1024 if the model has so many."""
 
+    device_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
+    """Memory of the device, such as 24GiB, that steps must fit into with --ratio auto."""
+
+    packing: bool = False
+    """Lay several examples in a row of at most --max-length tokens, in place of padding; they stay
+    apart. --batch-size then counts rows."""
+
     save_steps: int = 500
     """Steps from one checkpoint to the next; the last two are kept."""
 
@@ -123,6 +131,14 @@ class FinetuneSettings(RowSettings):
                 "dtype (float16) must be one whose gradients do not vanish; "
                 "choose --dtype float32, with --bf16 where there is bfloat16"
             )
+        if (self.ratio == "auto") != (self.device_memory is not None):
+            raise InputError(
+                f"ratio, device_memory ({self.ratio}, {self.device_memory}) must be auto and a "
+                "number of bytes, or a number and left out; write --ratio auto --device-memory "
+                "24GiB, or leave out --device-memory"
+            )
+        if self.device_memory is not None:
+            parse_memory(self.device_memory)
         if self.chat_template is not None and self.template in ("alpaca", "plain"):
             raise InputError(
                 f"template ({self.template}) must be auto or chat with --chat-template; leave one "

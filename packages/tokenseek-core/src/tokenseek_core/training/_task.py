@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Int
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tokenseek_common.data import Example, PaddingCollator
+from tokenseek_common.data import Example, pad_batch
+from tokenseek_core.training._packed import PackedExample, stacked
 from tokenseek_core.training._run_record import fingerprint
 
 
@@ -18,19 +22,20 @@ class Task:
     Args:
         model: The model, inside PEFT where an adapter is trained.
         tokenizer: Its tokenizer.
-        train: Examples to learn.
+        train: Examples to learn, or rows of them.
         held_out: Examples to be judged by; there may be none.
     """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
-    train: list[Example]
+    train: Sequence[Example]
     held_out: list[Example]
 
-    @property
-    def collator(self) -> PaddingCollator:
-        """Makes batches; padding is masked, so any token will do."""
-        return PaddingCollator(pad_token_id=self.tokenizer.pad_token_id or 0)
+    def collator(self, examples: Sequence[Example]) -> dict[str, Int[Tensor, "b s"]]:
+        """Make a batch; padding is masked, so any token will do."""
+        pad = self.tokenizer.pad_token_id or 0
+        rows = [example for example in examples if isinstance(example, PackedExample)]
+        return stacked(rows, pad_token_id=pad) if rows else pad_batch(examples, pad_token_id=pad)
 
     @property
     def fingerprints(self) -> dict[str, str | None]:

@@ -28,7 +28,7 @@ class Tally:
     """What the training steps of this session went through.
 
     Args:
-        tokens: Real tokens.
+        tokens: Real tokens, and those that fill up rows of several examples.
         kept: Tokens that carried gradient; all of them in a dense step.
         supervised: Kept tokens that have a target.
         seconds: Time of the steps, without evaluation and saving.
@@ -41,7 +41,8 @@ class Tally:
 
     def add(self, batch: dict[str, Tensor], handle: TokenSeekHandle | None) -> None:
         """Count a batch that a step has just gone through."""
-        tokens = int(batch["attention_mask"].sum())
+        mask = batch.get("attention_mask")  # rows of several examples have none
+        tokens = batch["input_ids"].numel() if mask is None else int(mask.sum())
         self.tokens += tokens
         if handle is None or handle.last is None:
             self.kept += tokens
