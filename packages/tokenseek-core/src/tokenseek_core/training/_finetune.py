@@ -34,6 +34,7 @@ from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._chat_template import give_chat_template
 from tokenseek_core.training._fitting import fitted_ratio
 from tokenseek_core.training._packed import check_apart, packed
+from tokenseek_core.training._publishing import check_repository, publish
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._reporters import check_reporter
 from tokenseek_core.training._result import FinetuneResult
@@ -78,7 +79,8 @@ def finetune(
 
     Raises:
         InputError: Settings, model, data or folder cannot be used, or several processes run.
-        RunError: A loss or gradient was not finite, or SIGTERM ended the run.
+        RunError: A loss or gradient was not finite, SIGTERM ended the run, or the hub could not be
+            reached.
         KeyboardInterrupt: Ctrl-C ended it.
 
     Example:
@@ -92,6 +94,8 @@ def finetune(
     check_source(settings.model)
     _check_adapter(settings)
     check_reporter(settings.report_to)
+    if settings.push_to_hub is not None:
+        check_repository(settings.push_to_hub)
     record: dict[str, Any] = {"options": settings.decisive}
     if standing is not None and settings.ratio == "auto":
         settings = replace(settings, ratio=chosen_ratio(standing.folder), device_memory=None)
@@ -108,6 +112,9 @@ def finetune(
         write_record(folder, record)
         result = _train(settings, task, handle, folder, standing, device, console)
         write_record(folder, {**record, "result": result.summary()})
+        if settings.push_to_hub is not None:
+            console.note(f"sending {folder} to {settings.push_to_hub}")
+            publish(settings, settings.push_to_hub, result)
     return result
 
 

@@ -19,7 +19,7 @@ from tokenseek_core.training._reporters import Reporter
 AdapterName: TypeAlias = Literal["none", "lora", "dora", "loha", "qlora"]
 """What is trained in place of the weights, and over which base."""
 
-FREE = ("data", "eval_data", "device", "movement_check", "lora", "report_to")
+FREE = ("data", "eval_data", "device", "movement_check", "lora", "report_to", "push_to_hub")
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
@@ -114,6 +114,10 @@ class FinetuneSettings(RowSettings):
 
     report_to: Reporter = "none"
     """Where losses are drawn besides; what a program needs, such as a key, it asks for itself."""
+
+    push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
+    """A repository on the hub, such as you/model, that the folder goes to at the end, with a model
+    card."""
 
     movement_check: Annotated[
         bool, on_unless("Do not look whether all that is trained has moved.")
