@@ -15,7 +15,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -123,16 +123,15 @@ def sst2() -> Work:
         batch=batch,
         right=right,
         train=read("train"),
-        dev=read("dev"),
-        test=read("test"),
-        steps=120,
-        rates=(5e-5, 1e-4, 2e-4),
+        dev=read("dev")[:300],
+        test=read("test")[:900],
+        steps=60,
+        rates=(1e-4,),  # dense training's better one of this and half of it
         ways={
             "dense": Method("", None),
             "default-10": seek(0.1),
             "default-30": seek(0.3),
             "random-30": seek(0.3, selector="random", gradient="restart"),
-            "paper": seek(0.1, selector="tokenseek", gradient="restart"),
         },
     )
 
@@ -183,12 +182,12 @@ def g2p() -> Work:
         dev=words[:400],
         test=words[400:800],
         steps=200,
-        rates=(5e-5, 1e-4, 2e-4),
+        rates=(5e-5, 1e-4, 2e-4, 4e-4),
         ways={  # of one block each, so that none can stay exact
             "dense": Method("", None),
             "random-30": seek(0.3, selector="random", gradient="restart"),
             "sampled-30": seek(0.3, gradient="restart"),
-            "answers-10": Method("", TokenSeekConfig.answers(0.1)),
+            "answers-10": Method("", replace(TokenSeekConfig.answers(0.1), dense_above=None)),
         },
     )
 
@@ -235,11 +234,11 @@ def run(name: str) -> None:
     for way in work.ways:
         file = RESULTS / name / f"{way}.json"
         record: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        for rate in work.rates:
+        for rate in work.rates if len(work.rates) > 1 else ():
             if f"{rate:g}" not in (tried := record.setdefault("dev", {})):
                 tried[f"{rate:g}"] = train(work, way, rate, 0, dev=True)["right"]
                 file.write_text(json.dumps(record, indent=1) + "\n")
-        record["rate"] = float(max(record["dev"], key=record["dev"].get))
+        record["rate"] = max(work.rates, key=lambda rate: record.get("dev", {}).get(f"{rate:g}", 0))
         record["steps"] = work.steps
         for seed in SEEDS:
             if str(seed) not in (done := record.setdefault("test", {})):

@@ -11,24 +11,45 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from families import tiny_batch, tiny_model, with_lora
+from heads import TASKS, headed
 from taken import always, kept
+from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek
+from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._apply import unwrap
 
-WRAPPERS = ("ddp", "fsdp2", "fsdp2-lora")
+HEADS = {"bert": "sequence", "bart": "text", "t5": "text"}
+"""Models that are no decoders, and what they learn."""
+
+WRAPPERS = (
+    *("ddp", "fsdp2", "fsdp2-lora"),
+    *("ddp-bert", "ddp-t5", "fsdp2-bert", "fsdp2-bart"),
+)
 GRADIENTS = ("restart", "inject")
 
 
 def model_of(wrapper: str) -> nn.Module:
     """The model that is put in a wrapper."""
+    family = wrapper.rpartition("-")[2]
+    if family in HEADS:
+        return headed(family, HEADS[family])
     model: nn.Module = tiny_model("llama-tied")
     return with_lora(model) if wrapper == "fsdp2-lora" else model
+
+
+def half(wrapper: str, seed: int, rank: int) -> dict[str, Tensor]:
+    """What a process learns from in a step."""
+    family = wrapper.rpartition("-")[2]
+    if family not in HEADS:
+        return tiny_batch("none", seed=10 * seed + rank)
+    batch = TASKS[HEADS[family]].batch("none")
+    return {name: value.roll(2 * seed + rank, dims=-1) for name, value in batch.items()}
 
 
 def steps(wrapper: str, gradient_kind: str, rank: int) -> dict[str, Any]:
@@ -36,16 +57,16 @@ def steps(wrapper: str, gradient_kind: str, rank: int) -> dict[str, Any]:
     model = model_of(wrapper)
     handle = apply_tokenseek(model, always(ratio=0.3, gradient=gradient_kind))
     if wrapper.startswith("fsdp2"):
-        for layer in unwrap(model).get_submodule("model.layers").children():
+        parts = Anatomy.of(unwrap(model), model)
+        for layer in [*parts.blocks, *(parts.encoder_blocks or ())]:
             fully_shard(layer)
         fully_shard(model)
-    wrapped = DistributedDataParallel(model) if wrapper == "ddp" else model
+    wrapped = DistributedDataParallel(model) if wrapper.startswith("ddp") else model
     keeps = []
     for seed in (1, 2):  # two steps, since a first one may leave its wrapper in a bad state
-        batch = tiny_batch("none", seed=10 * seed + rank)
-        loss = wrapped(**batch).loss
-        loss.backward()
-        keeps.append(kept(handle, batch["labels"].shape))
+        wrapped(**half(wrapper, seed, rank)).loss.backward()
+        assert handle.last is not None
+        keeps.append(kept(handle, handle.last.scores.shape))
     gradients = {}
     for name, parameter in model.named_parameters():
         gradient = parameter.grad
@@ -57,11 +78,15 @@ def steps(wrapper: str, gradient_kind: str, rank: int) -> dict[str, Any]:
 def main(rank: int, store: Path, output: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
-    results = {
+    results: dict[str, Any] = {
         f"{wrapper} {kind}": steps(wrapper, kind, rank)
         for wrapper in WRAPPERS
         for kind in GRADIENTS
     }
+    try:
+        steps("fsdp2-t5", "restart", rank)
+    except InputError as refusal:
+        results["refusal"] = str(refusal)
     torch.save(results, output / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from distributed_worker import GRADIENTS, WRAPPERS, model_of
-from families import tiny_batch
+from distributed_worker import GRADIENTS, WRAPPERS, half, model_of
 from slow_reference import gradients, relative_error
 from taken import always
 from tokenseek_core import apply_tokenseek
@@ -32,7 +31,7 @@ def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
     with apply_tokenseek(model, always(ratio=0.3, gradient=gradient)):
         for seed in (1, 2):
             for rank in range(2):
-                (model(**tiny_batch("none", seed=10 * seed + rank)).loss / 2).backward()
+                (model(**half(wrapper, seed, rank)).loss / 2).backward()
     expected = gradients(model)
     found = [result[f"{wrapper} {gradient}"] for result in results]
     for each in found:
@@ -40,3 +39,12 @@ def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
         assert relative_error(each["gradients"], expected) < 1e-6
         assert len(each["keeps"]) == 2
     assert not torch.equal(found[0]["keeps"][0], found[1]["keeps"][0])
+
+
+@pytest.mark.distributed
+def test_a_relative_bias_is_refused_in_shards(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        assert result["refusal"] == (
+            "model (T5ForConditionalGeneration) must not be sharded by FSDP2, its relative bias is "
+            "asked for between its blocks; train it under DistributedDataParallel"
+        )

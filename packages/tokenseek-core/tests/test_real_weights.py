@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import json
+import random
+
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BartForConditionalGeneration,
+    PreTrainedModel,
+)
 
 from float64 import spare_float64
 from real_data import DATA, needs
@@ -66,3 +75,38 @@ def test_a_trained_model_learns_another_text_through_a_tenth_of_its_tokens(
         assert handle.last is not None
         assert handle.last.indices.shape[1] == 13
     assert held_out() < before - 0.3
+
+
+@needs("models/g2p-bart-us", "text/g2p")
+def test_an_encoder_decoder_learns_to_pronounce_words_that_it_was_not_given() -> None:
+    folder = DATA / "models/g2p-bart-us"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    signs, sounds = config["grapheme_chars"], config["phoneme_chars"]
+    known = json.loads((DATA / "text/g2p/us_gold.json").read_text(encoding="utf-8"))
+    words = sorted(w for w, said in known.items() if {*w} <= {*signs} and {*said} <= {*sounds})
+    random.Random(0).shuffle(words)
+
+    def batch(some: list[str]) -> dict[str, Tensor]:
+        read = [[1, *map(signs.index, word), 2] for word in some]
+        said = [[1, *map(sounds.index, known[word]), 2] for word in some]
+        ids = pad_sequence([torch.tensor(row) for row in read], True, 0)
+        labels = pad_sequence([torch.tensor(row) for row in said], True, -100)
+        return {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels}
+
+    def held_out(model: PreTrainedModel) -> float:
+        with torch.no_grad():
+            return float(model.eval()(**batch(words[:400])).loss)
+
+    torch.manual_seed(0)
+    model = BartForConditionalGeneration.from_pretrained(folder)
+    before = held_out(model)
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=2e-4)
+    with apply_tokenseek(model, always(ratio=0.3, selector="sampled")) as handle:
+        for first in range(400, 400 + 60 * 32, 32):
+            model(**batch(words[first : first + 32])).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert handle.last is not None
+        assert handle.last.source is not None
+        assert (handle.last.source > 0).float().mean() < 0.4
+    assert held_out(model) < 0.97 * before

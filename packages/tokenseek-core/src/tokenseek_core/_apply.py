@@ -355,14 +355,16 @@ class TokenSeekHandle:
 def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> TokenSeekHandle:
     """Let every training step of `model` back-propagate through its important tokens only.
 
-    Inside such a step `outputs.loss` carries the gradient that the config asks for. With "restart"
-    it is the loss of the kept rows, and `outputs.logits` are theirs; with "inject" it is the dense
-    loss, and there are no logits. Evaluation, generation and steps without labels run the model as
-    it is.
+    Inside such a step `outputs.loss` carries the gradient that the config asks for. Of a language
+    model, with "restart" it is the loss of the kept rows, and `outputs.logits` are theirs; with
+    "inject" it is the dense loss, and there are no logits. A head that reads several rows (it
+    pools, or finds spans) reads all of them: the loss is the dense one, and the output the model's
+    own. There padding is never kept, so that keeping every token is dense training where the head
+    does not read it. Evaluation, generation and steps without labels run the model as it is.
 
     Args:
-        model: A causal language model of transformers, also inside PEFT, DDP, torch.compile or
-            Lightning's Fabric.
+        model: A decoder, an encoder, both, or a tower for pictures of transformers, with a head
+            that makes a loss; also inside PEFT, DDP, torch.compile or Lightning's Fabric.
         config: The settings; None takes the defaults.
 
     Returns:

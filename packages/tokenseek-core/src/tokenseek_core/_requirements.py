@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 from torch._dynamo import OptimizedModule
+from torch.distributed.fsdp import FSDPModule
 from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
 
 from tokenseek_common import InputError
@@ -92,6 +93,13 @@ def require_steppable(anatomy: Anatomy, *, trainable_input: bool) -> None:
         raise InputError(
             f"attn_implementation ({implementation}) must not change while TokenSeek is applied; "
             "call handle.remove(), change it, and apply TokenSeek again"
+        )
+    shards = any(isinstance(module, FSDPModule) for module in model.modules())
+    if shards and any(hasattr(module, "compute_bias") for module in anatomy.inside):
+        raise InputError(
+            f"model ({type(model).__name__.removeprefix('FSDP')}) must not be sharded by FSDP2, "
+            "its relative bias is asked for between its blocks; train it under "
+            "DistributedDataParallel"
         )
     expected = EXPECTED.get(anatomy.kind)
     if expected is not None and model.loss_function is not expected:
