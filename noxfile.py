@@ -178,6 +178,9 @@ def integration(session: nox.Session) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
+NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser")
+
+
 @nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
 def quick(session: nox.Session) -> None:
     """Test what takes no time, of all packages: not whole commands, trainings and estimates."""
@@ -185,7 +188,7 @@ def quick(session: nox.Session) -> None:
         session,
         *["pytest", "--quiet", "--numprocesses=2", "--dist=worksteal"],
         *[f"--ignore-glob=*/tests/{room}/*" for room in ("cli", "estimate", "training")],
-        *["-m", "not slow and not distributed and not real and not matrix and not trainers"],
+        *["-m", " and ".join(f"not {mark}" for mark in NOT_QUICK)],
         "packages",
         *session.posargs,
         env=ENVIRONMENT,
@@ -220,6 +223,13 @@ def matrix(session: nox.Session) -> None:
     """Hold every family of decoders to the slow reference, in every combination."""
     install(session, ["tokenseek-core"], *pins(session))
     run_own_tests(session, "tokenseek-core", "-m", "matrix")
+
+
+@nox.session(default=False, requires=["build"])
+def browser(session: nox.Session) -> None:
+    """Open tokenseek-core's pages in Chromium, where the machine has it."""
+    install(session, ["tokenseek-core"], *pins(session))
+    run_own_tests(session, "tokenseek-core", "-m", "browser", folder="browser")
 
 
 @nox.session(default=False, requires=["build"], allow_parallel=False)  # it measures time

@@ -23,6 +23,9 @@ ESCAPED = "&lt;b onclick=&#x27;x&#x27;&gt;&quot;&amp;"
         report.shaded_text(
             HOSTILE, [report.Shade(HOSTILE, True, 0.5, HOSTILE)], [("weak", HOSTILE)]
         ),
+        report.heat_choice([HOSTILE])
+        + report.heat_text(HOSTILE, [report.Heat(HOSTILE, True, [0.5], HOSTILE)])
+        + report.readout(HOSTILE),
         report.tiles([report.Tile(HOSTILE, HOSTILE, HOSTILE)]),
         report.facts_table(HOSTILE, [HOSTILE], [[HOSTILE, HOSTILE]]),
         report.definitions([(HOSTILE, HOSTILE)]),
@@ -31,7 +34,7 @@ ESCAPED = "&lt;b onclick=&#x27;x&#x27;&gt;&quot;&amp;"
 )
 def test_a_text_cannot_become_markup(part: str) -> None:
     assert ESCAPED in part
-    assert "<b " not in part
+    assert "<b on" not in part
 
 
 def test_the_longest_bar_fills_the_width_and_the_others_their_share() -> None:
@@ -41,6 +44,11 @@ def test_the_longest_bar_fills_the_width_and_the_others_their_share() -> None:
     assert 'class="fill c0" style="width:100.00%"' in table
     assert 'class="fill c2" style="width:25.00%"' in table
     assert '<td class="value">20 B</td>' in table
+
+
+def test_a_bar_fills_its_share_of_a_length_that_is_given() -> None:
+    table = report.bars("Shares", [report.Bar("kept", 0.25, "25%", 0)], full=1.0)
+    assert 'style="width:25.00%"' in table
 
 
 def test_bars_of_nothing_have_no_length() -> None:

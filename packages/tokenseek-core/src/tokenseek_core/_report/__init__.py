@@ -5,6 +5,7 @@ No part knows what is reported. All of them take plain values and escape every t
 
 from tokenseek_core._report._bars import Bar, Part, bars, stacked_bars
 from tokenseek_core._report._curves import Curve, curves, legend
+from tokenseek_core._report._heat import Heat, heat_choice, heat_text, readout
 from tokenseek_core._report._page import (
     Tile,
     definitions,
@@ -21,6 +22,7 @@ from tokenseek_core._report._tokens import Shade, shaded_text
 __all__ = [
     "Bar",
     "Curve",
+    "Heat",
     "Part",
     "Shade",
     "Tile",
@@ -28,10 +30,13 @@ __all__ = [
     "curves",
     "definitions",
     "facts_table",
+    "heat_choice",
+    "heat_text",
     "legend",
     "page",
     "paragraph",
     "picture",
+    "readout",
     "section",
     "shaded_text",
     "side_by_side",

@@ -37,17 +37,18 @@ class Part:
     shown: str
 
 
-def bars(caption: str, shown: Sequence[Bar]) -> str:
-    """Bars one below the other; the longest fills the width.
+def bars(caption: str, shown: Sequence[Bar], *, full: float | None = None) -> str:
+    """Bars one below the other.
 
     Args:
         caption: What they show.
         shown: The bars.
+        full: Length that fills the width; None is that of the longest.
 
     Returns:
         A table with a row for each.
     """
-    longest = max((bar.value for bar in shown), default=0) or 1
+    longest = full or max((bar.value for bar in shown), default=0) or 1
     rows = [
         _row(bar.label, _fill(bar.value / longest, f"c{bar.colour}"), bar.shown) for bar in shown
     ]

@@ -5,15 +5,15 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --edge: #e1e5ea; --text: #1b222c; --muted: #5b6675;
-  --track: #eef1f4; --kept: #12a594;
-  --m0: #3b6fd4; --m1: #e08a1e; --m2: #0f9484; --m3: #8a5cd0;
+  --track: #eef1f4; --kept: #12a594; --heat: #e08a1e;
+  --m0: #3b6fd4; --m1: #e08a1e; --m2: #0f9484; --m3: #8a5cd0; --m4: #c4527f;
   --k0: #8896a8; --k1: #c2cad4; --k2: #5d6b7e; --k3: #c4527f; --k4: #e2b93b; --k5: #8b6f47;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0f1318; --card: #171d24; --edge: #2a323c; --text: #e6eaef; --muted: #9aa6b4;
-    --track: #212932; --kept: #1fb5a3;
-    --m0: #6f9df2; --m1: #f0a84a; --m2: #35c0ae; --m3: #b392ec;
+    --track: #212932; --kept: #1fb5a3; --heat: #f0a84a;
+    --m0: #6f9df2; --m1: #f0a84a; --m2: #35c0ae; --m3: #b392ec; --m4: #e27ea6;
     --k0: #7c8b9e; --k1: #4d5968; --k2: #a7b3c2; --k3: #e27ea6; --k4: #e6c65c; --k5: #b99a6d;
   }
 }
@@ -88,6 +88,7 @@ svg .axis { fill: var(--text); font-size: 13px; }
 .c1 { background: var(--m1); fill: var(--m1); } .s1 { stroke: var(--m1); }
 .c2 { background: var(--m2); fill: var(--m2); } .s2 { stroke: var(--m2); }
 .c3 { background: var(--m3); fill: var(--m3); } .s3 { stroke: var(--m3); }
+.c4 { background: var(--m4); fill: var(--m4); } .s4 { stroke: var(--m4); }
 .k0 { background: var(--k0); } .k1 { background: var(--k1); } .k2 { background: var(--k2); }
 .k3 { background: var(--k3); } .k4 { background: var(--k4); } .k5 { background: var(--k5); }
 
@@ -105,6 +106,27 @@ mark, .sample.weak, .sample.strong {
 .sample { padding: 0 3px; font-family: ui-monospace, Menlo, Consolas, monospace; }
 .sample.weak { --strength: 0%; } .sample.strong { --strength: 100%; }
 .sample.plain, .sample.strong, .sample.weak { color: var(--text); }
+
+.choice {
+  display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 12px; padding: 0; border: 0;
+  font-size: 14.5px;
+}
+.choice legend { float: left; margin-right: 4px; padding: 0; color: var(--muted); }
+.heat { margin-bottom: 12px; }
+.heat [data-n] {
+  --strength: var(--h0); border-radius: 3px; font-weight: 400;
+  background: color-mix(in srgb, var(--heat) calc(0.75 * var(--strength)), transparent);
+}
+body:has(#heat1:checked) .heat [data-n] { --strength: var(--h1); }
+body:has(#heat2:checked) .heat [data-n] { --strength: var(--h2); }
+.heat b, .sample.kept { box-shadow: inset 0 -3px var(--kept); font-weight: 400; }
+.heat [data-n]:hover { outline: 2px solid var(--text); }
+.sample { color: var(--text); }
+.readout {
+  position: sticky; bottom: 0; display: block; margin-bottom: 14px; padding: 10px 18px;
+  background: var(--card); border: 1px solid var(--edge); border-radius: 10px; font-size: 14.5px;
+  font-variant-numeric: tabular-nums; box-shadow: 0 -2px 12px rgb(0 0 0 / 8%);
+}
 
 dl {
   display: grid; grid-template-columns: minmax(120px, 190px) 1fr; gap: 6px 12px; margin: 0;

@@ -18,6 +18,11 @@ COMMANDS: Commands = {
         "tokenseek_core.cli._finetune",
         "Finetune",
     ),
+    "inspect": CommandPlace(
+        "See which tokens of data or of a text a training would keep, and why.",
+        "tokenseek_core.cli._inspect",
+        "Inspect",
+    ),
     "profile": CommandPlace(
         "Measure dense, checkpointed and TokenSeek steps of a model side by side.",
         "tokenseek_core.cli._profile",

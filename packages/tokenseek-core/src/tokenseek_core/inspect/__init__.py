@@ -1,4 +1,4 @@
-"""Look at what TokenSeek does: steps measured side by side.
+"""Look at what TokenSeek does: steps measured side by side, and texts token by token.
 
 The names stand in the stub beside this file; a console is loaded with those that tell something.
 """
