@@ -9,6 +9,7 @@ import pytest
 from saved_llama import save_llama, save_records, tiny_tokenizer
 from tokenseek_common import InputError
 from tokenseek_common.data import Template, encode_records, load_records
+from tokenseek_core._recorded_step import read_recorded
 from tokenseek_core.training import FinetuneSettings, finetune
 from tokenseek_core.training._run_record import fingerprint
 
@@ -36,6 +37,19 @@ def test_a_model_is_fine_tuned_from_python_in_silence(
     record = json.loads((result.output / "finetune.json").read_text())
     assert record["result"] == result.summary()
     assert record["options"] == settings.decisive
+
+
+def test_what_is_kept_is_recorded_where_that_is_asked_for(
+    settings: FinetuneSettings, tmp_path: Path
+) -> None:
+    recorded = replace(settings, steps=3, record_every=2, selector="gradient")
+    folder = finetune(recorded, output=tmp_path / "tuned").output
+    steps = read_recorded(folder / "kept.jsonl")
+    assert [step.step for step in steps] == [1, 3]
+    for step in steps:
+        assert step.shares.all.share == pytest.approx(0.4, abs=0.1)
+        assert step.shares.by_class["answer"].kept > 0
+        assert step.shares.by_class["special"].tokens > 0, "the tokenizer tells them apart"
 
 
 def test_records_are_written_out_by_the_template_that_is_asked_for(

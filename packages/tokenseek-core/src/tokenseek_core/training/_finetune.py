@@ -264,7 +264,7 @@ def _train(
     trainer = _trainer(settings, task, handle, folder, device, resumed=standing is not None)
     trainer.add_callback(Clock(trainer.tally))
     if handle is not None:
-        trainer.add_callback(TokenSeekCallback(handle, trainer))
+        trainer.add_callback(TokenSeekCallback(handle, trainer, settings.record_every))
     state = train_to_end(
         trainer,
         console,

@@ -19,7 +19,16 @@ from tokenseek_core.training._reporters import Reporter
 AdapterName: TypeAlias = Literal["none", "lora", "dora", "loha", "qlora"]
 """What is trained in place of the weights, and over which base."""
 
-FREE = ("data", "eval_data", "device", "movement_check", "lora", "report_to", "push_to_hub")
+FREE = (
+    "data",
+    "eval_data",
+    "device",
+    "movement_check",
+    "lora",
+    "report_to",
+    "push_to_hub",
+    "record_every",
+)
 """Settings that may differ when a run is resumed; of the data, the records are compared."""
 
 
@@ -115,6 +124,10 @@ class FinetuneSettings(RowSettings):
     report_to: Reporter = "none"
     """Where losses are drawn besides; what a program needs, such as a key, it asks for itself."""
 
+    record_every: int | None = None
+    """Steps from one whose kept shares are recorded to the next, in kept.jsonl in the output
+    folder; tokenseek inspect --log draws them."""
+
     push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
     """A repository on the hub, such as you/model, that the folder goes to at the end, with a model
     card."""
@@ -127,7 +140,7 @@ class FinetuneSettings(RowSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = ("steps", "batch_size", "accumulate", "save_steps", "adapter_rank", "adapter_alpha")
-        check_counts({name: getattr(self, name) for name in names})
+        check_counts({name: getattr(self, name) for name in (*names, "record_every")})
         check_counts({"max_length": self.max_length}, least=2)
         check_positive({"learning_rate": self.learning_rate, "epochs": self.epochs})
         if self.dtype == "float16":
