@@ -72,8 +72,21 @@ def test_virtual_tokens_count_as_tokens(
         peft.LoraConfig(target_modules=["v_proj"], modules_to_save=["lm_head"], **LANGUAGE),
         peft.LoraConfig(target_modules=["v_proj"], trainable_token_indices=[5, 6, 7], **LANGUAGE),
         peft.IA3Config(target_modules=["k_proj", "v_proj"], feedforward_modules=[], **LANGUAGE),
+        peft.LoHaConfig(
+            r=4, target_modules=["q_proj", "down_proj"], init_weights=False, **LANGUAGE
+        ),
+        peft.LoKrConfig(
+            r=2, target_modules=["q_proj", "down_proj"], init_weights=False, **LANGUAGE
+        ),
+        peft.OFTConfig(
+            r=0,
+            oft_block_size=8,
+            target_modules=["q_proj", "down_proj"],
+            init_weights=False,
+            **LANGUAGE,
+        ),
     ],
-    ids=["dora", "saved head", "trainable tokens", "ia3"],
+    ids=["dora", "saved head", "trainable tokens", "ia3", "loha", "lokr", "oft"],
 )
 def test_adapters_of_each_token_equal_the_slow_reference(
     monkeypatch: pytest.MonkeyPatch, config: peft.PeftConfig

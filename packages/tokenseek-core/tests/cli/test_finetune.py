@@ -327,6 +327,33 @@ def test_losses_are_drawn_where_they_are_asked_for(
     assert {"loss", "supervised_share"} <= set(told)
 
 
+def test_a_model_with_an_added_padding_token_reopens_after_it(
+    records: Path, output: Path, tmp_path: Path
+) -> None:
+    folder = save_llama(tmp_path / "padded")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<filling>"})
+    resized = AutoModelForCausalLM.from_pretrained(folder)
+    resized.resize_token_embeddings(len(tokenizer))
+    resized.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    assert finetune(folder, records, output, "--steps", "1", "--quiet") == 0
+    reopened = AutoModelForCausalLM.from_pretrained(output)
+    padding = AutoTokenizer.from_pretrained(output).pad_token_id
+    assert padding == reopened.config.pad_token_id == 14
+    assert reopened.get_input_embeddings().num_embeddings == 15
+
+
+def test_a_model_of_few_positions_takes_as_many_where_no_length_is_asked_for(
+    model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"prompt": "say red", "response": " ".join(["red"] * 99)}) + "\n")
+    command = ["finetune", "--model", str(model), "--data", str(long), "--steps", "1"]
+    assert main([*command, "--output", str(tmp_path / "run")]) == 0
+    assert "of 1 records, 1 were cut at max_length (64)" in capsys.readouterr().err
+
+
 def test_a_ratio_of_one_trains_densely(
     model: Path, records: Path, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from planned import PLANS, small_llama
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
+from tokenseek_core.models._adapters import AdapterKind, Adapters, with_adapters
 from tokenseek_core.models._four_bit import quantize
 
 needs_bitsandbytes = pytest.mark.skipif(
@@ -82,3 +83,37 @@ def test_the_check_before_the_first_step_leaves_the_weights_as_they_are() -> Non
         assert handle.last is not None
     for name, before in packed.items():
         assert torch.equal(model.get_parameter(name).data, before), name
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize(
+    "config", [TokenSeekConfig(), TokenSeekConfig.answers()], ids=["sampled", "answers"]
+)
+def test_all_of_an_adapter_over_four_bits_moves_on_a_cpu(
+    kind: AdapterKind, config: TokenSeekConfig
+) -> None:
+    torch.manual_seed(0)
+    base = quantize(AutoModelForCausalLM.from_config(small_llama(), dtype=torch.bfloat16))
+    model = with_adapters(base, "", Adapters(rank=4, kind=kind)).train()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    before = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    packed = {n: p.data.clone() for n, p in model.named_parameters() if p.dtype == torch.uint8}
+    optimizer = torch.optim.AdamW(trained.values(), lr=1e-2, weight_decay=0)
+    ids = torch.arange(64)[None]
+    labels = ids.masked_fill(ids < 40, -100)
+    losses, reached = [], set()
+    with apply_tokenseek(model, config) as handle:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            assert handle.last is not None
+            losses.append(loss.item())
+            reached |= {n for n, p in trained.items() if p.grad is not None and p.grad.any()}
+            optimizer.step()
+    assert losses[-1] < losses[0]
+    assert reached == set(trained)
+    assert not [name for name, value in before.items() if torch.equal(value, trained[name])]
+    assert packed
+    assert all(torch.equal(model.get_parameter(name).data, was) for name, was in packed.items())
