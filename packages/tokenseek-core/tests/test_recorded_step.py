@@ -97,12 +97,13 @@ def test_a_log_gives_back_its_steps_in_order_and_the_later_of_two(tmp_path: Path
     [
         (
             None,
-            "must be a file that TokenSeekCallback(record_every=...) wrote; check the path",
+            "must be a file that tokenseek finetune --record-every or TokenSeekCallback wrote; "
+            "check the path",
         ),
         ("", "must hold at least one step; it is empty"),
-        ("{}\n", "must be a recorded step; give the file that TokenSeekCallback("),
-        ("[1]\n", "must be a recorded step; give the file that TokenSeekCallback("),
-        ("no\n", "must be a recorded step; give the file that TokenSeekCallback("),
+        ("{}\n", "must be a recorded step; give the file that tokenseek finetune"),
+        ("[1]\n", "must be a recorded step; give the file that tokenseek finetune"),
+        ("no\n", "must be a recorded step; give the file that tokenseek finetune"),
     ],
     ids=["absent", "empty", "object", "list", "text"],
 )

@@ -87,8 +87,8 @@ def read_recorded(path: Path) -> tuple[RecordedStep, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"log ({path}) must be a file that TokenSeekCallback(record_every=...) wrote; "
-            "check the path"
+            f"log ({path}) must be a file that tokenseek finetune --record-every or "
+            "TokenSeekCallback wrote; check the path"
         ) from error
     steps: dict[int, RecordedStep] = {}
     for number, line in enumerate(lines, 1):
@@ -97,7 +97,7 @@ def read_recorded(path: Path) -> tuple[RecordedStep, ...]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"log ({path}, line {number}) must be a recorded step; give the file that "
-                "TokenSeekCallback(record_every=...) wrote"
+                "tokenseek finetune --record-every or TokenSeekCallback wrote"
             ) from error
         steps[recorded.step] = recorded
     if not steps:

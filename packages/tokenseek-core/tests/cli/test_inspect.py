@@ -194,8 +194,8 @@ def test_a_training_that_would_be_dense_is_told(
         ),
         (
             ["--text", "README", "--log", "/nowhere.jsonl"],
-            "log (/nowhere.jsonl) must be a file that TokenSeekCallback(record_every=...) wrote; "
-            "check the path",
+            "log (/nowhere.jsonl) must be a file that tokenseek finetune --record-every or "
+            "TokenSeekCallback wrote; check the path",
         ),
         (["--text", "README", "--ratio", "2"], "ratio (2.0) must be in (0, 1]; 0.1 keeps one"),
         (["--data", "/nowhere.jsonl"], "source (/nowhere.jsonl) must be"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -134,8 +135,10 @@ def test_one_extreme_value_leaves_room_for_the_others() -> None:
 
 
 def test_lines_of_a_picture_break_where_the_text_does_and_before_they_are_full() -> None:
-    tokens = looked_at(TokenSeekConfig(ratio=0.3)).instances[0] * 20
-    places, lines = laid_out(tokens)
-    assert lines > 1
-    assert {line for line, _, _ in places} == set(range(lines))
-    assert all(column + len(text) <= COLUMNS for _, column, text in places)
+    plain = looked_at(TokenSeekConfig(ratio=0.3)).instances[0][1]
+    texts = ["one", "\n", "  two\n\n three", "", "x" * (COLUMNS - 5), "four"]
+    cells, lines = laid_out([replace(plain, text=text) for text in texts])
+    rows = ["".join(cell.text for cell in cells if cell.line == line) for line in range(lines)]
+    assert rows == ["one⏎", "  two⏎", "⏎", " three·", "x" * (COLUMNS - 5) + "four"]
+    assert [cell.token for cell in cells] == [0, 1, 2, 2, 2, 3, 4, 5]
+    assert cells[-1].column == COLUMNS - 5

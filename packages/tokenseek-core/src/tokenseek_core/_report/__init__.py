@@ -16,6 +16,7 @@ from tokenseek_core._report._page import (
     section,
     side_by_side,
     tiles,
+    together,
 )
 from tokenseek_core._report._tokens import Shade, shaded_text
 
@@ -42,4 +43,5 @@ __all__ = [
     "side_by_side",
     "stacked_bars",
     "tiles",
+    "together",
 ]

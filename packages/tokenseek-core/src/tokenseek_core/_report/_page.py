@@ -71,6 +71,11 @@ def side_by_side(*figures: str) -> str:
     return f'<div class="charts">\n{"".join(figures)}</div>\n'
 
 
+def together(*parts: str) -> str:
+    """Parts below each other that take the place of one figure."""
+    return f"<div>\n{''.join(parts)}</div>\n"
+
+
 def tiles(shown: Iterable[Tile]) -> str:
     """Figures side by side."""
     items = "".join(

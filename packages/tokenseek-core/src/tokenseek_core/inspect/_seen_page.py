@@ -135,8 +135,10 @@ def _training(steps: Sequence[RecordedStep]) -> str:
         "By training step",
         report.side_by_side(
             *[
-                report.curves(chart.title, "step", chart.unit, chart.curves)
-                + report.legend(chart.curves)
+                report.together(
+                    report.curves(chart.title, "step", chart.unit, chart.curves),
+                    report.legend(chart.curves),
+                )
                 for chart in charts
             ]
         ),

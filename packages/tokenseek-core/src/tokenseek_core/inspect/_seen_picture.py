@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenseek_common import InputError
 from tokenseek_core._kept_shares import Kept
@@ -58,9 +58,9 @@ def seen_picture(sight: Sight) -> bytes:
     heights += [_CHART] * (1 + (len(charts) + 1) // 2)
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.6), layout="constrained")
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-    for number, (tokens, (places, lines)) in enumerate(zip(drawn, texts, strict=True)):
+    for number, (tokens, (cells, lines)) in enumerate(zip(drawn, texts, strict=True)):
         rows = [figure.add_subplot(grid[3 * number + offset, :]) for offset in range(3)]
-        _draw_text(rows[0], tokens, places, lines, f"instance {number + 1}")
+        _draw_text(rows[0], tokens, cells, lines, f"instance {number + 1}")
         _draw_term(rows[1], tokens, "context")
         _draw_term(rows[2], tokens, "gradient")
     below, shares = 3 * len(drawn), sight.seen.shares
@@ -81,30 +81,38 @@ def seen_picture(sight: Sight) -> bytes:
     return file.getvalue()
 
 
-def laid_out(tokens: Sequence[SeenToken]) -> tuple[list[tuple[int, int, str]], int]:
-    """Place tokens on lines.
+class Cell(NamedTuple):
+    """Letters of one token that stand on one line."""
 
-    Returns:
-        Line, column and letters of each token, and how many lines there are. A line break is shown
-        and broken; a token that a line has no room for begins the next.
+    token: int
+    line: int
+    column: int
+    text: str
+
+
+def laid_out(tokens: Sequence[SeenToken]) -> tuple[list[Cell], int]:
+    """Place tokens on lines, and count these.
+
+    A line break is shown and broken; what a line has no room for begins the next.
     """
-    places, line, column = [], 0, 0
-    for token in tokens:
-        text = token.text.replace("\t", " ").replace("\n", "\N{RETURN SYMBOL}")
-        text = text[:COLUMNS] or "\N{MIDDLE DOT}"
-        if column + len(text) > COLUMNS:
-            line, column = line + 1, 0
-        places.append((line, column, text))
-        column += len(text)
-        if token.text.endswith("\n"):
-            line, column = line + 1, 0
-    return places, line + 1
+    cells, line, column = [], 0, 0
+    for number, token in enumerate(tokens):
+        broken = (token.text or "\N{MIDDLE DOT}").replace("\t", " ").split("\n")
+        for place, part in enumerate(broken):
+            ends = place < len(broken) - 1
+            text = (part + "\N{RETURN SYMBOL}" if ends else part)[:COLUMNS]
+            if column + len(text) > COLUMNS:
+                line, column = line + 1, 0
+            if text:
+                cells.append(Cell(number, line, column, text))
+            line, column = (line + 1, 0) if ends else (line, column + len(text))
+    return cells, line + 1
 
 
 def _draw_text(
     axes: Any,
     tokens: Sequence[SeenToken],
-    places: Sequence[tuple[int, int, str]],
+    cells: Sequence[Cell],
     lines: int,
     title: str,
 ) -> None:
@@ -113,11 +121,11 @@ def _draw_text(
 
     known = _known_letters()
     shades = strengths([token.score for token in tokens])
-    for token, shade, (line, column, text) in zip(tokens, shades, places, strict=True):
-        width = len(text)
-        cell = Rectangle((column, line), width, 0.92, color=COLOURS[1], alpha=0.75 * shade, lw=0)
+    for number, line, column, text in cells:
+        width, alpha = len(text), 0.75 * shades[number]
+        cell = Rectangle((column, line), width, 0.92, color=COLOURS[1], alpha=alpha, lw=0)
         axes.add_patch(cell)
-        if token.kept:
+        if tokens[number].kept:
             axes.add_patch(Rectangle((column, line + 0.84), width, 0.12, color=KEPT, lw=0))
         for offset, letter in enumerate(text):
             if not letter.isspace():

@@ -53,8 +53,7 @@ class SeenSettings(RowSettings):
     """Weight of the gradient score."""
 
     log: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Show by training step what a run kept: the file that TokenSeekCallback(record_every=...)
-    wrote."""
+    """Show by training step what a run kept: the kept.jsonl of finetune --record-every."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
