@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from transformers import DogeConfig, DogeForCausalLM, Lfm2Config, Lfm2ForCausalL
 
 from families import FAMILIES, tiny_batch, tiny_model
 from float64 import spare_float64
+from heads import TASKS, headed
 from taken import always
 from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek
@@ -201,3 +204,19 @@ def test_the_check_runs_once() -> None:
         model(**tiny_batch())
         assert len(calls) == 6
         hook.remove()
+
+
+def test_what_a_model_adds_between_its_blocks_for_all_rows_is_refused() -> None:
+    model = headed("bert", "sequence")
+    mark = torch.zeros((20, 1), dtype=torch.float64)
+
+    def add(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0] + mark, *args[1:])
+
+    model.get_submodule("bert.encoder.layer.1").register_forward_pre_hook(add)
+    text = (
+        r"model \(BertForSequenceClassification\) must run some of its rows as it runs all, but "
+        r"fails \(The size of tensor a \(5\) must match .*\); train it without TokenSeek"
+    )
+    with apply_tokenseek(model, always()), pytest.raises(InputError, match=text):
+        model(**TASKS["sequence"].batch("none"))

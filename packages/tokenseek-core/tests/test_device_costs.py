@@ -50,8 +50,9 @@ def counted(
     supervised: float = 1.0,
     *,
     adapters: bool = False,
+    batch: tuple[int, int] = (1, S),
 ) -> Counted:
-    """Count a step of the shape of Llama-3.2-1B over 8192 tokens; its layers are alike."""
+    """Count a step of the shape of Llama-3.2-1B; its layers are alike."""
     found: list[Counted] = []
     for layers in (2, 3):
         with roomy_device(monkeypatch), supposed_supervised(supervised):
@@ -67,7 +68,7 @@ def counted(
             model = AutoModelForCausalLM.from_config(shape, dtype=torch.bfloat16).train()
             for parameter in model.parameters():  # as beside adapters, which count as nothing
                 parameter.requires_grad_(parameter.ndim == 1 or not adapters)
-            ids = torch.zeros((1, S), dtype=torch.long)
+            ids = torch.zeros(batch, dtype=torch.long)
             with (
                 using(model, method),
                 Counting(model.get_input_embeddings().weight) as counting,
@@ -114,6 +115,28 @@ def test_a_step_costs_a_device_what_is_stated(
     assert ours.operations < share_of_dense * dense.operations
     assert ours.calls < (3000 if config == DEFAULT else 2 * dense.calls)
     assert ours.reads <= 6
+
+
+@pytest.mark.parametrize(
+    ("batch", "config", "share_of_dense"),
+    [
+        ((8, 2048), replace(DEFAULT, ratio=0.3), 0.85),
+        ((1, 2048), replace(DEFAULT, ratio=0.3), 0.85),
+        ((1, 2048), DEFAULT, 0.70),
+        ((1, 2048), PAPER, 0.55),
+        ((1, 2048), RANDOM, 0.40),
+    ],
+    ids=["8 x 2048, r = 0.3", "r = 0.3", "default", "paper", "random"],
+)
+def test_short_sequences_cost_less_operations_too(
+    monkeypatch: pytest.MonkeyPatch,
+    batch: tuple[int, int],
+    config: TokenSeekConfig,
+    share_of_dense: float,
+) -> None:
+    ours = counted(monkeypatch, Method("ours", config), batch=batch)
+    dense = counted(monkeypatch, batch=batch)
+    assert ours.operations < share_of_dense * dense.operations
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "frozen"])

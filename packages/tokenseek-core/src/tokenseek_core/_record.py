@@ -110,17 +110,8 @@ class Record:
         """Keep keys, values and mask, and attend as the model would without us."""
         if module not in self.inside:
             return delegate(backend, module)(module, query, key, value, attention_mask, **kwargs)
-        known = self.source.valid if self.source and module in self.encoder else self.valid
-        rows = (known.shape[0], known.shape[1] + self.adapters.prepended)
-        if (query.shape[0], query.shape[2]) != rows:
-            raise InputError(
-                f"model ({type(module).__name__}) must attend from all rows of an instance at "
-                f"once, but does from {query.shape[2]} of {rows[1]}; train it without TokenSeek"
-            )
-        block = self.block_of.get(module)
-        crosses = block in self.begun
-        if block is not None:
-            self.begun.add(block)
+        self._require_all_rows(module, query)
+        crosses = self._crosses(module)
         bias = self._bias(module, kwargs.get("position_bias")) if not crosses else None
         by_key = given(OF_EACH_KEY, kwargs)
         if by_key is not None and not (by_key == "position_bias" and (crosses or bias)):
@@ -174,6 +165,24 @@ class Record:
             else:
                 self.context = received[:, front:]
         return attended
+
+    def _require_all_rows(self, module: nn.Module, query: Float[Tensor, "b n_h p_s d"]) -> None:
+        """Refuse attention within windows that are laid out as instances."""
+        known = self.source.valid if self.source and module in self.encoder else self.valid
+        rows = (known.shape[0], known.shape[1] + self.adapters.prepended)
+        if (query.shape[0], query.shape[2]) != rows:
+            raise InputError(
+                f"model ({type(module).__name__}) must attend from all rows of an instance at "
+                f"once, but does from {query.shape[2]} of {rows[1]}; train it without TokenSeek"
+            )
+
+    def _crosses(self, module: nn.Module) -> bool:
+        """Whether `module`, which is called now, looks at what an encoder made."""
+        block = self.block_of.get(module)
+        if block is None or block in self.begun:
+            return block is not None
+        self.begun.add(block)
+        return False
 
     def _bias(self, module: nn.Module, given: Tensor | None) -> nn.Module | None:
         """What made the relative bias that `module` was given: the first attention of its stack."""
@@ -352,16 +361,16 @@ def replaced_arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call of `module`, those among `others` that it is given replaced.
 
-    One that is None stays as it was.
+    One that is None stays as it was, and so does one that it is given as None.
     """
     _, *names = inspect.signature(type(wrapped_block(module)).forward).parameters
     by_place = dict(zip(names, args, strict=False))
     for name, value in others.items():
         if value is None:
             continue
-        if name in by_place:
+        if by_place.get(name) is not None:
             by_place[name] = value
-        elif name in kwargs:
+        elif kwargs.get(name) is not None:
             kwargs = kwargs | {name: value}
     return (*by_place.values(), *args[len(by_place) :]), kwargs
 

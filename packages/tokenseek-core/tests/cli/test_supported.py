@@ -14,6 +14,7 @@ from transformers import (
     MambaConfig,
     PreTrainedConfig,
     SamConfig,
+    SwinConfig,
 )
 
 from families import FAMILIES
@@ -84,9 +85,13 @@ def test_an_untested_decoder_that_passes_the_check_is_likely(
             LFM2,
             "model (Lfm2ForCausalLM) must mix tokens in attention only: replayed rows differ",
         ),
+        (
+            SwinConfig(),
+            "model (SwinAttention) must attend from all rows of an instance at once, but",
+        ),
         (SamConfig(), "transformers has no model of type sam that is made of encoder, decoder"),
     ],
-    ids=["mamba", "deberta", "bloom", "gptj", "lfm2", "sam"],
+    ids=["mamba", "deberta", "bloom", "gptj", "lfm2", "swin", "sam"],
 )
 def test_what_cannot_be_trained_gets_a_no_with_the_reason(
     settings: PreTrainedConfig,
