@@ -21,7 +21,8 @@ from transformers import LlamaConfig
 
 from tokenseek_common.memory import format_bytes, measure
 from tokenseek_core import TokenSeekConfig
-from tokenseek_core.estimate._plans import Adapters, Plan, ids, plans
+from tokenseek_core.estimate import Adapters
+from tokenseek_core.estimate._plans import Plan, ids, plans
 from tokenseek_core.estimate._rows import Row
 
 RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/estimate-llama-3.2-1b.json"
