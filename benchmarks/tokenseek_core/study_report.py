@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from answers_report import answers, draw
+from encoders_report import encoders
 from equivalent_report import equivalent
 from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded, settled
 from study_tasks import ROOT
@@ -14,6 +15,7 @@ from study_tasks import ROOT
 PAGE = ROOT / "docs/study.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 EQUIVALENT_BEGIN, EQUIVALENT_END = "<!-- equivalent: begin -->", "<!-- equivalent: end -->"
+ENCODERS_BEGIN, ENCODERS_END = "<!-- encoders: begin -->", "<!-- encoders: end -->"
 ANSWERS_BEGIN, ANSWERS_END = "<!-- answers: begin -->", "<!-- answers: end -->"
 
 
@@ -118,6 +120,7 @@ def with_tables(text: str) -> str:
     for begin, end, tables in (
         (BEGIN, END, results()),
         (EQUIVALENT_BEGIN, EQUIVALENT_END, equivalent()),
+        (ENCODERS_BEGIN, ENCODERS_END, encoders()),
         (ANSWERS_BEGIN, ANSWERS_END, answers()),
     ):
         before, rest = text.split(begin)
