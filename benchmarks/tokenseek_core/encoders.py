@@ -2,7 +2,8 @@
 
 MiniLM learns the feeling of sentences (SST-2), a small BART to pronounce English words. All ways
 take the same steps; of several learning rates each takes its own on the dev set, with the first
-seed. A record is one file under benchmarks/results/tokenseek-core/encoders; what is there is not run again.
+seed. A record is one file under benchmarks/results/tokenseek-core/encoders; what is there is not
+run again.
 """
 
 from __future__ import annotations
