@@ -343,7 +343,8 @@ def test_what_was_kept_is_logged_beside_what_trl_logs(tmp_path: Path) -> None:
             trainer.train()
         logged.append([set(entry) for entry in trainer.state.log_history[:-1]])
     alone, beside = logged
-    kept = {"kept_tokens", "supervised_share", "kept_bytes", "epoch", "step"}
+    kept = {"kept_tokens", "kept_share", "supervised_share", "kept_bytes", "epoch", "step"}
+    kept |= {"score_mean", "score_std", "score_max"}
     assert beside == [kept, alone[0], kept, alone[1]]
 
 
