@@ -142,11 +142,12 @@ def test_generation_has_the_prompts_and_knows_nothing_of_tokenseek() -> None:
         )
 
 
-def test_prompts_of_an_encoder_are_refused_with_a_sentence() -> None:
-    with pytest.raises(InputError, match="must have a language-model head on a backbone"):
-        apply_tokenseek(tuned(tiny_model("bert")), CONFIG)
-    with pytest.raises(InputError, match="must be a text decoder, not one of several parts"):
-        apply_tokenseek(tuned(tiny_model("t5")), CONFIG)
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_prompts_of_an_encoder_are_refused_with_a_sentence(family: str) -> None:
+    model = tuned(tiny_model(family))
+    text = "from no others, but does from 12 where 9 come to its blocks; take prompts off"
+    with apply_tokenseek(model, CONFIG), pytest.raises(InputError, match=text):
+        model(**tiny_batch(family))
 
 
 def test_a_failed_step_leaves_nothing_behind() -> None:

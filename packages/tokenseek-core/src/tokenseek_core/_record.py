@@ -167,13 +167,15 @@ class Record:
         return attended
 
     def _require_all_rows(self, module: nn.Module, query: Float[Tensor, "b n_h p_s d"]) -> None:
-        """Refuse attention within windows that are laid out as instances."""
+        """Refuse windows that are laid out as instances, and prompts that were not told of."""
         known = self.source.valid if self.source and module in self.encoder else self.valid
         rows = (known.shape[0], known.shape[1] + self.adapters.prepended)
         if (query.shape[0], query.shape[2]) != rows:
             raise InputError(
                 f"model ({type(module).__name__}) must attend from all rows of an instance at "
-                f"once, but does from {query.shape[2]} of {rows[1]}; train it without TokenSeek"
+                f"once and from no others, but does from {query.shape[2]} where {rows[1]} come to "
+                "its blocks; take prompts off that stand in its layers, or train it without "
+                "TokenSeek"
             )
 
     def _crosses(self, module: nn.Module) -> bool:

@@ -87,7 +87,7 @@ def test_an_untested_decoder_that_passes_the_check_is_likely(
         ),
         (
             SwinConfig(),
-            "model (SwinAttention) must attend from all rows of an instance at once, but",
+            "model (SwinAttention) must attend from all rows of an instance at once and",
         ),
         (SamConfig(), "transformers has no model of type sam that is made of encoder, decoder"),
     ],
