@@ -17,7 +17,7 @@ from counting import Counted, Counting, Waiting
 from families import packed_batch, tiny_batch, tiny_model
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core._anatomy import replaced
-from tokenseek_core._batch import Counts, supposed_supervised
+from tokenseek_core._counts import Counts, supposed_supervised
 from tokenseek_core._instances import Instance
 from tokenseek_core.inspect import Method, chunked_loss, using
 from tokenseek_core.inspect._operations import Sizes, step_operations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tokenseek_core import TokenSeekConfig
-from tokenseek_core._batch import Counts
+from tokenseek_core._counts import Counts
 from tokenseek_core._selection import Selection, Stratum, kept_share, select, supervised_first
 
 

@@ -23,6 +23,7 @@ from tokenseek_core._anatomy import Anatomy, StandIn, apply, replaced
 from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._forwards import FUSED
+from tokenseek_core._keep import keep
 from tokenseek_core._loss import restart_weights, total_items
 from tokenseek_core._record import Record
 from tokenseek_core._replay import replay_pass
@@ -31,7 +32,6 @@ from tokenseek_core._signals import Signals
 from tokenseek_core._step import (
     StepReport,
     inject_adjoint,
-    keep,
     kept_targets,
     record_signals,
     report,

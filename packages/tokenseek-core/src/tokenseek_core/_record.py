@@ -8,7 +8,7 @@ hidden size, `e` the same or what OPT projects it to.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +17,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers.utils.generic import ModelOutput
 
 from tokenseek_common import InputError
 from tokenseek_common.rows import RowRecord, RowSelection
-from tokenseek_common.tuning import trainability_restored
 from tokenseek_core._anatomy import Anatomy, replaced, wrapped_block
 from tokenseek_core._attention import (
     BEYOND_SDPA,
@@ -34,6 +32,7 @@ from tokenseek_core._attention import (
     own,
 )
 from tokenseek_core._batch import Batch, Source
+from tokenseek_core._block_forwards import frozen, own_forward, recomputed
 from tokenseek_core._context import attention_received
 from tokenseek_core._host import to_host
 from tokenseek_core._padding import known_padding
@@ -53,7 +52,7 @@ class RecordedLayer:
     crosses: bool = False
     """Whether its keys are those of an encoder, and its queries those of the decoder behind it."""
     bias: nn.Module | None = None
-    """What makes the relative bias that is added to its map, see :func:`bias_of_rows`."""
+    """What makes the relative bias that is added to its map."""
 
 
 @dataclass
@@ -387,54 +386,7 @@ def live_bias(record: Record) -> Float[Tensor, "1 n_h s s"] | None:
     return bias
 
 
-def bias_of_rows(owner: Any, slots: Int[Tensor, "b k"], length: int) -> Float[Tensor, "b n_h k s"]:
-    """Rows of the relative bias between positions, with its graph.
-
-    Args:
-        owner: The attention that makes it, T5's.
-        slots: The rows.
-        length: The keys.
-    """
-    b, k = slots.shape
-    bias = owner.compute_bias(1, length, slots.device, past_seen_tokens=slots.reshape(-1, 1))
-    rows: Tensor = bias[0].unflatten(1, (b, k)).transpose(0, 1)
-    return rows
-
-
 def hidden_of(output: Any) -> Float[Tensor, "b s h"]:
     """The hidden states that a block gives, alone or before others."""
     hidden: Tensor = output if isinstance(output, Tensor) else output[0]
     return hidden
-
-
-def own_forward(module: nn.Module) -> Callable[..., Any]:
-    """The forward of `module`."""
-    return module.forward
-
-
-def frozen(module: nn.Module) -> Callable[..., Any]:
-    """The forward of `module` with parameters that ask for no gradient."""
-    forward = module.forward
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with trainability_restored(module):
-            module.requires_grad_(False)
-            return forward(*args, **kwargs)
-
-    return run
-
-
-def recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A `forward` of `block` that keeps its input alone, and is run again in backward."""
-
-    def run(*args: Any, tokenseek: Record, **kwargs: Any) -> Any:
-        passes = [tokenseek]  # for the first run alone: the record must not live until the second
-
-        def once(*args: Any, **kwargs: Any) -> Any:
-            # The block's own checkpointing, which may be on again by then, would nest in ours.
-            with replaced(block, "gradient_checkpointing", False):
-                return forward(*args, tokenseek=passes.pop() if passes else None, **kwargs)
-
-        return checkpoint(once, *args, use_reentrant=False, **kwargs)
-
-    return run

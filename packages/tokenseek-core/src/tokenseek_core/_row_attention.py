@@ -28,7 +28,8 @@ from tokenseek_common.rows import RowSelection
 from tokenseek_core._attention import BEYOND_SDPA, Attended, delegate, given
 from tokenseek_core._chunks import chunk_bytes, walked
 from tokenseek_core._mask import mask_rows
-from tokenseek_core._record import RecordedLayer, bias_of_rows
+from tokenseek_core._record import RecordedLayer
+from tokenseek_core._relative_bias import bias_of_rows
 
 MOST = 64 * 2**20
 """Bytes of a mask that all rows and layers may share, and of a chunk's at most, however much memory

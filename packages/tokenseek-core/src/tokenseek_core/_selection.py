@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tokenseek_core._batch import Batch, Counts
+from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._counts import Counts
 
 Whole = TypeVar("Whole", int, Tensor)
 

@@ -7,7 +7,6 @@ from collections import Counter
 
 from transformers import PreTrainedConfig
 
-from tokenseek_common import InputError
 from tokenseek_common.cli import Console, resolve_device, resolve_dtype
 from tokenseek_common.data import check_vocabulary, encode_records, load_records
 from tokenseek_core._config import TokenSeekConfig
@@ -28,6 +27,7 @@ from tokenseek_core.inspect._operations import Sizes, step_operations
 from tokenseek_core.models._adapters import check_peft, has_peft
 from tokenseek_core.models._config_source import load_config
 from tokenseek_core.models._embedded import check_source
+from tokenseek_core.models._positions import check_positions
 from tokenseek_core.models._pretrained import load_tokenizer, quiet
 
 USUAL_LENGTH = 1024
@@ -105,11 +105,8 @@ def _material(settings: AdviseSettings, config: PreTrainedConfig) -> Material:
     records = load_records(settings.data)
     longest = getattr(config, "max_position_embeddings", None) or USUAL_LENGTH
     asked = settings.length
-    if asked is not None and asked > longest:
-        raise InputError(
-            f"length ({asked}) must be at most {longest}, the positions of {settings.model}; "
-            "choose another --length"
-        )
+    if asked is not None:
+        check_positions(asked, longest, field="length", source=settings.model)
     tokenizer = load_tokenizer(settings.model)
     limit = min(USUAL_LENGTH, longest) if asked is None else asked
     examples = encode_records(records, tokenizer, max_length=limit, template=settings.template)

@@ -6,7 +6,6 @@ import functools
 
 from torch import Tensor, nn
 
-from tokenseek_common import InputError
 from tokenseek_common.cli import Console, resolve_device, resolve_dtype
 from tokenseek_common.memory import Estimator, MemoryReport
 from tokenseek_core.estimate._device_memory import parse_memory
@@ -16,6 +15,7 @@ from tokenseek_core.estimate._search import largest_that_fits
 from tokenseek_core.estimate._settings import EstimateSettings
 from tokenseek_core.models._adapters import Adapters
 from tokenseek_core.models._config_source import load_config
+from tokenseek_core.models._positions import check_positions
 from tokenseek_core.models._pretrained import quiet
 
 LONGEST = 2**20
@@ -51,11 +51,7 @@ def estimate(settings: EstimateSettings, *, console: Console | None = None) -> E
     dtype = resolve_dtype(settings.dtype, resolve_device(settings.device))
     config = load_config(settings.model)
     longest = getattr(config, "max_position_embeddings", None) or LONGEST
-    if settings.length > longest:
-        raise InputError(
-            f"length ({settings.length}) must be at most {longest}, the positions of "
-            f"{settings.model}; choose another --length"
-        )
+    check_positions(settings.length, longest, field="length", source=settings.model)
     with quiet():
         admit(config, settings.chosen, dtype)
     for remark in missing_libraries():

@@ -22,8 +22,8 @@ from tokenseek_common import InputError
 from tokenseek_common.memory import Estimator
 from tokenseek_core._anatomy import replaced
 from tokenseek_core._apply import apply_tokenseek, unwrap
-from tokenseek_core._batch import supposed_supervised
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._counts import supposed_supervised
 from tokenseek_core._loss import IGNORE_INDEX
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._compare import set_checkpointing

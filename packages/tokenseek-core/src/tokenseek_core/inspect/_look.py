@@ -25,6 +25,7 @@ from tokenseek_core._recorded_step import RecordedStep, read_recorded
 from tokenseek_core.inspect._seen import Seen, seen
 from tokenseek_core.inspect._seen_settings import SeenSettings
 from tokenseek_core.models._embedded import check_source
+from tokenseek_core.models._positions import check_positions
 from tokenseek_core.models._pretrained import load_pretrained, quiet
 
 
@@ -94,12 +95,8 @@ def look(settings: SeenSettings, *, console: Console | None = None) -> Sight:
     model, tokenizer = load_pretrained(
         settings.model, device=device, dtype=resolve_dtype(settings.dtype, device)
     )
-    longest = getattr(model.config, "max_position_embeddings", settings.max_length)
-    if settings.max_length > longest:
-        raise InputError(
-            f"max_length ({settings.max_length}) must be at most {longest}, the positions of "
-            f"{settings.model}; choose another --max-length"
-        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    check_positions(settings.max_length, longest, field="max_length", source=settings.model)
     examples = _examples(settings, records, tokenizer)
     check_vocabulary(examples, tokenizer, rows=model.config.vocab_size)
     config = settings.config_for([instance_of(example) for example in examples])

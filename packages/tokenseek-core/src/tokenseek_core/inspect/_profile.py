@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from tokenseek_common import InputError
 from tokenseek_common.cli import Console, resolve_device, resolve_dtype
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core.inspect._compare import StepCost, compare_steps, methods
 from tokenseek_core.inspect._profile_settings import ProfileSettings
 from tokenseek_core.models._embedded import check_source
+from tokenseek_core.models._positions import check_positions
 from tokenseek_core.models._pretrained import load_pretrained
 
 
@@ -67,12 +67,8 @@ def profile(settings: ProfileSettings, *, console: Console | None = None) -> Ste
     model, _ = load_pretrained(
         settings.model, device=device, dtype=resolve_dtype(settings.dtype, device)
     )
-    longest = getattr(model.config, "max_position_embeddings", settings.length)
-    if settings.length > longest:
-        raise InputError(
-            f"length ({settings.length}) must be at most {longest}, the positions of "
-            f"{settings.model}; choose another --length"
-        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    check_positions(settings.length, longest, field="length", source=settings.model)
     apply_tokenseek(model, settings.config).remove()  # refuses a model before minutes of measuring
     shape = (settings.batch_size, settings.length)
     ids = torch.randint(model.config.vocab_size, shape, device=device)

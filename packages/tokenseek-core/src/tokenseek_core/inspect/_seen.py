@@ -14,11 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokenseek_common.data import IGNORE_INDEX, Example
 from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._keep import drawn
 from tokenseek_core._kept_shares import KeptShares, kept_shares
 from tokenseek_core._pieces import text_pieces
 from tokenseek_core._scores import context_term, gradient_term
 from tokenseek_core._signals import Signals
-from tokenseek_core._step import drawn
 from tokenseek_core._token_classes import TokenClass, TokenClasses
 
 

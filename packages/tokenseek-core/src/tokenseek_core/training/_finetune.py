@@ -29,6 +29,7 @@ from tokenseek_core._selection import kept_tokens
 from tokenseek_core.models._adapters import check_peft, with_adapters
 from tokenseek_core.models._embedded import SMOLLM2, SMOLLM2_HUB_ID, check_source
 from tokenseek_core.models._four_bit import check_bitsandbytes, quantize
+from tokenseek_core.models._positions import check_positions
 from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._chat_template import give_chat_template
@@ -205,11 +206,7 @@ def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:
     asked = settings.max_length
     if asked is None:
         return min(USUAL_LENGTH, longest or USUAL_LENGTH)
-    if longest is not None and asked > longest:
-        raise InputError(
-            f"max_length ({asked}) must be at most {longest}, the positions of "
-            f"{settings.model}; choose another --max-length"
-        )
+    check_positions(asked, longest, field="max_length", source=settings.model)
     return asked
 
 
