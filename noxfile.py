@@ -113,6 +113,7 @@ PACKAGES = {
     ),
 }
 TRAINERS = ("tokenseek-core[trl]", "lightning-fabric")  # where some users of it train
+HARNESS = "lm_eval[hf]>=0.4.13"  # that the field scores language models with; nobody has to have it
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
 
 # Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.
@@ -188,7 +189,7 @@ def integration(session: nox.Session) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser")
+NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser", "evaluation")
 
 
 @nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
@@ -240,6 +241,13 @@ def browser(session: nox.Session) -> None:
     """Open tokenseek-core's pages in Chromium, where the machine has it."""
     install(session, ["tokenseek-core"], *pins(session))
     run_own_tests(session, "tokenseek-core", "-m", "browser", folder="browser")
+
+
+@nox.session(default=False, requires=["build"])
+def evaluation(session: nox.Session) -> None:
+    """Score what `tokenseek finetune` saved by lm-evaluation-harness."""
+    install(session, ["tokenseek-core"], HARNESS, *pins(session))
+    run_own_tests(session, "tokenseek-core", "-m", "evaluation", folder="evaluation")
 
 
 @nox.session(default=False, requires=["build"], allow_parallel=False)  # it measures time
