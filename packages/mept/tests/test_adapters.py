@@ -11,12 +11,13 @@ from typing import Any
 import accelerate
 import pytest
 import torch
-from peft import PeftModel, inject_adapter_in_model
+from peft import PeftModel, get_peft_model, inject_adapter_in_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, initialization
 
 from mept import MeptConfig, MeptModel
 from tiny import FAMILIES, TASKS, prompts_of, tiny_batch, tiny_model, tuned
+from tokenseek_common import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:sliding_window:UserWarning")
 
@@ -48,6 +49,75 @@ def test_switched_off_and_taken_off_the_model_is_the_base_model_bit_for_bit(fami
     modules = list(base.modules())
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in modules)
     assert torch.equal(logits(tuned(base), family), prompted)  # and it can be tuned again
+
+
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        ("llama", "score"),
+        ("gpt2", "score"),
+        ("bert", "classifier"),
+        ("roberta", "classifier"),
+        ("t5", "classification_head"),
+        ("bart", "classification_head"),
+    ],
+)
+def test_the_head_of_a_classifier_is_trained_saved_and_taken_off_again(
+    family: str, head: str, tmp_path: Path
+) -> None:
+    base = tiny_model(family, "SEQ_CLS")
+    own = {name: value.clone() for name, value in base.get_submodule(head).named_parameters()}
+    ids = torch.arange(3, 15).view(2, 6)
+    ids[:, -1] = 2  # where T5 and BART read
+    model = tuned(base, "SEQ_CLS").eval()
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad and "mept_" not in n}
+    assert {name.rpartition(".default.")[2] for name in trained} == set(own)
+    for parameter in trained.values():
+        parameter.data += 1
+    model.save_pretrained(str(tmp_path))
+    loaded = PeftModel.from_pretrained(tiny_model(family, "SEQ_CLS"), tmp_path)
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        torch.testing.assert_close(loaded(input_ids=ids).logits, expected, rtol=1e-12, atol=1e-12)
+    unloaded = model.unload()
+    found = unloaded.get_submodule(head).named_parameters()
+    assert all(torch.equal(value, own[name]) for name, value in found)
+
+
+def test_what_is_loaded_for_inference_is_not_trained_after_a_look_at_the_base(
+    tmp_path: Path,
+) -> None:
+    tuned(tiny_model("bert", "SEQ_CLS"), "SEQ_CLS").save_pretrained(str(tmp_path))
+    for trainable in (False, True):
+        base = tiny_model("bert", "SEQ_CLS")
+        model = PeftModel.from_pretrained(base, tmp_path, is_trainable=trainable)
+        before = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert bool(before) == trainable
+        with model.disable_adapter():
+            assert not any("mept_" in n for n, p in model.named_parameters() if p.requires_grad)
+            with model.disable_adapter():
+                pass
+        assert {name for name, p in model.named_parameters() if p.requires_grad} == before
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "told"),
+    [("llama", 5, "llama, 5"), ("llama", 2, "llama, 2"), ("qwen2", 3, "qwen2, 3")],
+)
+def test_prompts_are_not_loaded_on_a_model_that_they_were_not_made_for(
+    family: str, layers: int, told: str, tmp_path: Path
+) -> None:
+    config = MeptConfig(task_type="CAUSAL_LM")
+    for count in (4, 3):  # one config may serve several models
+        get_peft_model(tiny_model("llama", num_hidden_layers=count), config)
+    tuned(tiny_model("llama")).save_pretrained(str(tmp_path))
+    other = tiny_model(family, num_hidden_layers=layers)
+    with pytest.raises(InputError) as refused:
+        PeftModel.from_pretrained(other, tmp_path)
+    assert str(refused.value) == (
+        f"model ({told} layers of width 32) must be like the one that the prompts were made for "
+        "(llama, 3 layers of width 32); load them on that one"
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bert"])
@@ -273,4 +343,12 @@ def test_a_router_that_can_learn_next_to_nothing_is_warned_of() -> None:
         "(llama), whose norms take the gate away; use shared_expert=True or top_k=2"
     )
     tuned(tiny_model("bert"), top_k=1, shared_expert=False)
-    tuned(tiny_model("llama"), top_k=1, num_experts=1, shared_expert=False)
+
+
+def test_a_single_expert_whose_router_has_no_choice_is_told_of() -> None:
+    with pytest.warns(UserWarning, match="num_experts") as said:
+        tuned(tiny_model("llama"), top_k=1, num_experts=1, shared_expert=False)
+    assert str(said[0].message) == (
+        "num_experts (1) leaves the router no choice, so that it is trained for nothing; raise "
+        "num_experts, unless all inputs are meant to get the same rows"
+    )

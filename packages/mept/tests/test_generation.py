@@ -100,6 +100,59 @@ def test_cached_scores_of_beams_are_those_of_the_uncached_reference(family: str)
         assert float(found.sequences_scores[place]) == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.parametrize("use_cache", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("negative", [None, 3, 6, 9])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_guidance_routes_each_of_its_two_prompts_by_itself(
+    family: str, negative: int | None, use_cache: bool
+) -> None:
+    model, ids = prepared(family), prompt()["input_ids"]
+    away = ids[:, -1:] if negative is None else torch.randint(3, VOCABULARY, (2, negative))
+    settings: dict[str, Any] = {"guidance_scale": 2.0, "output_scores": True}
+    if negative is not None:
+        settings["negative_prompt_ids"] = away
+    found = model.generate(
+        ids,
+        **settings,
+        max_new_tokens=4,
+        do_sample=False,
+        use_cache=use_cache,
+        return_dict_in_generate=True,
+    )
+    plain, prompts = tiny_model(family), prompts_of(model)
+    for row, written in enumerate(found.sequences[:, -4:]):
+        logs = []
+        for asked in (ids[row], away[row]):
+            tokens, seen = torch.cat([asked, written]), list(range(len(asked)))
+            with torch.no_grad():
+                logits = reference.decoder_logits(plain, prompts, tokens, seen, 2)
+            logs.append(logits[len(asked) - 1 : -1].log_softmax(-1))
+        towards, from_there = logs
+        expected = from_there + 2.0 * (towards - from_there)
+        scores = torch.stack([step[row] for step in found.scores])
+        torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_papers_pool_gives_cached_and_uncached_scores_alike(family: str) -> None:
+    model = prepared(family)
+    for config in model.peft_config.values():
+        config.legacy_pool = True
+    settings = {"output_scores": True, "return_dict_in_generate": True, "do_sample": False}
+    cached, uncached = (
+        model.generate(**prompt(padding=True), **settings, max_new_tokens=NEW, use_cache=use)
+        for use in (True, False)
+    )
+    torch.testing.assert_close(cached.scores, uncached.scores, rtol=1e-9, atol=1e-9)
+    ids = prompt()["input_ids"]
+    mask = torch.zeros_like(ids)
+    mask[:, :3] = 1
+    before = model(input_ids=ids, routing_mask=mask).logits
+    longer = torch.nn.functional.pad(ids, (0, 5), value=7)
+    after = model(input_ids=longer, routing_mask=torch.nn.functional.pad(mask, (0, 5))).logits
+    torch.testing.assert_close(after[:, :6], before, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("cross_attend", [True, False])
 @pytest.mark.parametrize("family", SEQ2SEQ)
 def test_decoders_of_encoders_generate_as_the_uncached_reference(

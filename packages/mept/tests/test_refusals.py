@@ -256,6 +256,15 @@ def test_tokens_with_an_axis_too_many() -> None:
     )
 
 
+@pytest.mark.parametrize("named", ["input_layernorm", "self_attn", "layers.0"])
+def test_parts_of_a_block_among_the_modules_to_save(named: str) -> None:
+    assert refusal(lambda: tuned(tiny_model("llama"), modules_to_save=[named])) == (
+        f"modules_to_save ({named}) must not be a whole part of a layer that gets prompts; name "
+        "modules inside it, such as mlp.down_proj, or outside the layers"
+    )
+    tuned(tiny_model("llama"), modules_to_save=["mlp.down_proj", "norm.q", "lm_head"])
+
+
 def test_merging(llama: Any) -> None:
     text = (
         "model (LlamaForCausalLM) must not be merged, its weights have no place for rows that "

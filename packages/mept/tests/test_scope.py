@@ -113,6 +113,7 @@ def test_a_decoder_called_without_labels_is_refused() -> None:
         model(input_ids=torch.ones(1, 4, dtype=torch.long))
     assert str(refused.value) == (
         "labels (None) must be given where a decoder is not called by generate, so that its "
-        "prompts are routed by what comes before them; pass labels or routing_mask, or set "
+        "prompts are routed by what comes before them; pass labels or routing_mask, wrap the "
+        "data_collator of a Trainer that takes labels away in mept.RoutingCollator, or set "
         'routing_scope="all" where looking ahead does no harm'
     )

@@ -167,6 +167,7 @@ def test_the_losses_of_routers_are_averaged_over_layers_and_added_in_training(
         torch.testing.assert_close(model.train()(**batch).loss, expected)
 
 
+@pytest.mark.filterwarnings("ignore:labels:UserWarning")
 @pytest.mark.parametrize("masked", [0, 2])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_losses_of_routers_do_not_grow_where_gradients_are_accumulated(

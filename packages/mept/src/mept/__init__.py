@@ -5,6 +5,7 @@ Importing it adds the method to PEFT: ``get_peft_model(model, MeptConfig(...))``
 
 from importlib.metadata import version
 
+from mept._collator import RoutingCollator
 from mept._config import MeptConfig
 from mept._recording import RoutingRecord, record_routing
 from mept._routing import Routing, balance_loss, route, z_loss
@@ -14,6 +15,7 @@ __all__ = [
     "MeptConfig",
     "MeptModel",
     "Routing",
+    "RoutingCollator",
     "RoutingRecord",
     "__version__",
     "balance_loss",

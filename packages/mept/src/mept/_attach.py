@@ -64,6 +64,11 @@ class Attached:
         """Note what the stack is not told."""
         arguments = named_arguments(model, args, kwargs)
         mask = arguments.pop("routing_mask", None)
+        generation = self.current.generation
+        if generation is not None and generation.turn is not None:
+            self.current.generation = generation.turn
+        if isinstance(self.stack, DecoderStack) and mask is None:
+            self.stack.set_prompts_apart(stack_of(model, self.family), arguments)
         if isinstance(self.stack, EncoderStack):  # its states may be given, and it not called
             self.current.cross_rows = self.stack.kept_rows(stack_of(model, self.family))
         targets = arguments.get("num_items_in_batch")  # of the Trainer, which accumulates gradients
@@ -143,11 +148,19 @@ class PromptedGenerate:
         current = self.attached.current
         if self.attached.stack.active(stack_of(self.model, self.attached.family)) is not None:
             self._require_whole_prompt(kwargs)
-        before, current.generation = current.generation, Generation(routing_mask)
+        before, generation = current.generation, Generation(routing_mask)
+        current.generation = generation
+        if self._is_guided(kwargs):  # after each pass of the prompt comes one of the negative one
+            generation.turn = current.generation = Generation(None, turn=generation)
         try:
             return type(self.model).generate(self.model, *args, **kwargs)  # type: ignore[attr-defined]
         finally:
             current.generation = before
+
+    def _is_guided(self, kwargs: Arguments) -> bool:
+        """Say whether a second pass leads each step away from a negative prompt."""
+        settings = kwargs.get("generation_config") or self.model.generation_config
+        return kwargs.get("guidance_scale", settings.guidance_scale) not in (None, 1)
 
     def _require_whole_prompt(self, kwargs: Arguments) -> None:
         """Refuse prompts in parts: routers must see all of it, and generate counts rows as tokens.

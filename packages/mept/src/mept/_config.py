@@ -65,6 +65,13 @@ class MeptConfig(PeftConfig):
             "all shows them every real token, also those to be predicted"
         },
     )
+    routing_prefix: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of a text that is all to be predicted which is its prompt, seen by the "
+            "routers and not learnt; 0 lets them see its first token alone"
+        },
+    )
     cross_attend_prompts: bool = field(
         default=True,
         metadata={"help": "let the decoder of an encoder-decoder see the encoder's prompt rows"},
@@ -92,8 +99,8 @@ class MeptConfig(PeftConfig):
     legacy_pool: bool = field(
         default=False,
         metadata={
-            "help": "pool as the paper's code does: padding counts, and so do the prompt rows in "
-            "the divisor"
+            "help": "pool as the paper's code does: padding counts where the router may look, and "
+            "so do the prompt rows in the divisor"
         },
     )
     target_modules: list[str] | str | None = field(
@@ -103,9 +110,18 @@ class MeptConfig(PeftConfig):
         default=None, metadata={"help": "other modules to train and save, such as a head"}
     )
 
+    made_for: dict[str, str | int] | None = field(
+        default=None,
+        metadata={
+            "help": "type, layers and width of the model that the prompts were made for, which is "
+            "written beside them and checked when they are loaded"
+        },
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.peft_type = MEPT
+        self.required = self.made_for  # that of a folder; a config may be used again for another
         self._check_numbers()
         self._check_layers()
         if not 1 <= self.top_k <= self.num_experts:
@@ -147,10 +163,10 @@ class MeptConfig(PeftConfig):
             raise InputError(
                 f"init_std ({self.init_std!r}) must be a finite number above 0; 0.02 is usual"
             )
-        if not _is_finite(self.prompt_dropout) or not 0 <= self.prompt_dropout < 1:
-            raise InputError(
-                f"prompt_dropout ({self.prompt_dropout!r}) must be a number in [0, 1); 0 is none"
-            )
+        for name in ("prompt_dropout", "routing_prefix"):
+            share = getattr(self, name)
+            if not _is_finite(share) or not 0 <= share < 1:
+                raise InputError(f"{name} ({share!r}) must be a number in [0, 1); 0 is none")
 
     def _check_layers(self) -> None:
         """Refuse layers that are no indices, or are chosen twice over."""

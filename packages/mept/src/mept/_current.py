@@ -45,6 +45,8 @@ class Generation:
     """The tokens of the prompt that routers may look at; None is all of them."""
     length: int | None = None
     """Tokens of the prompt, known from the first pass on."""
+    turn: Generation | None = None
+    """Whose pass comes next, where guidance runs a prompt and a negative one by turns."""
 
 
 @dataclass

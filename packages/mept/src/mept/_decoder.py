@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -14,8 +15,8 @@ from transformers.utils.generic import ModelOutput
 
 from mept._current import Current, Prompted
 from mept._families import Family
-from mept._scope import before_labels, before_position
-from mept._stack import Arguments, Stack, require_padding_mask
+from mept._scope import IGNORED, before_labels, before_position, is_bare, without_prefix
+from mept._stack import Arguments, Stack, real_tokens, require_padding_mask
 from tokenseek_common import InputError
 from tokenseek_common.rows import RowRecord, RowSelection
 
@@ -65,6 +66,42 @@ class DecoderStack(Stack):
     ) -> None:
         super().__init__(family, current, window)
         self.reads_only = reads_only
+        self.has_looked = False  # whether the first rows of a training have prompts
+
+    def set_prompts_apart(self, stack: PreTrainedModel, arguments: Arguments) -> None:
+        """Take the targets off the prompt of a text that is all to be predicted, as configured."""
+        active, labels = self.active(stack), arguments.get("labels")
+        if active is None or labels is None or self.reads_only:
+            return
+        config, mask = active[1], arguments.get("attention_mask")
+        if config.routing_scope == "all" or labels.ndim != 2:
+            return
+        if isinstance(mask, Tensor) and mask.shape != labels.shape:  # refused, or ahead of a cache
+            return
+        real = real_tokens(mask, labels).to(labels.device)
+        if not config.routing_prefix:
+            self._warn_of_bare_rows(stack, real, labels, config)
+            return
+        learnt = arguments["labels"] = without_prefix(real, labels, config.routing_prefix)
+        if arguments.get("num_items_in_batch") is not None:  # of the step, counted before
+            kept, all_targets = ((targets[:, 1:] != IGNORED).sum() for targets in (learnt, labels))
+            arguments["num_items_in_batch"] *= kept / all_targets.clamp(min=1)
+
+    def _warn_of_bare_rows(
+        self, stack: PreTrainedModel, real: Tensor, labels: Tensor, config: MeptConfig
+    ) -> None:
+        """Say once where routers choose by a token that may be the same for all inputs."""
+        if self.has_looked or not stack.training or config.num_experts == 1:
+            return
+        self.has_looked = True
+        if bool(is_bare(real, labels).all()):
+            warnings.warn(
+                f"labels ({labels.shape[0]} rows, all to be predicted from the start) let routers "
+                "see the first token alone, so that texts that begin alike train the same experts "
+                "and no others; set routing_prefix=0.25 in MeptConfig to route by the first "
+                "quarter of each, give prompts the label -100, or pass routing_mask",
+                stacklevel=2,
+            )
 
     def prepare(self, stack: PreTrainedModel, arguments: Arguments) -> None:
         """Put prompt rows in front of the tokens, or count those in the cache."""
@@ -192,7 +229,8 @@ class DecoderStack(Stack):
             raise InputError(
                 "labels (None) must be given where a decoder is not called by generate, so that "
                 "its prompts are routed by what comes before them; pass labels or routing_mask, "
-                'or set routing_scope="all" where looking ahead does no harm'
+                "wrap the data_collator of a Trainer that takes labels away in "
+                'mept.RoutingCollator, or set routing_scope="all" where looking ahead does no harm'
             )
         return before_labels(real, labels.to(real.device).reshape(real.shape))
 

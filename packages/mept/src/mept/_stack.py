@@ -133,7 +133,7 @@ class Stack(ABC):
             arguments["attention_mask"] = F.pad(mask, (rows, 0), value=1)
         divisor = token_count(scope)
         if config.legacy_pool:
-            divisor = torch.full_like(divisor, rows + scope.shape[1])
+            divisor = rows + scope.sum(1, keepdim=True)
         self.run_with(stack, arguments, embeddings, Prompted(rows, scope, divisor, lead))
 
     def run_with(

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_target_module_exists
-from peft.utils import register_peft_method
+from peft.utils import ModulesToSaveWrapper, register_peft_method
 from torch import nn
 
 from mept._attach import ATTRIBUTE, Attached
@@ -37,12 +37,30 @@ class MeptModel(BaseTuner):
 
     prefix = "mept_"
     tuner_layer_cls = MeptLayer
+    _are_off = False
+    _resting: list[nn.Parameter]
 
     def _prepare_adapter_config(self, peft_config: Any, model_config: dict[str, Any]) -> Any:
-        """Find the blocks, before anything is changed."""
+        """Find the blocks, before anything is changed, and the head."""
         family = family_of(self.model)
         names = block_names(self.model, family)
+        made_for = {
+            "model_type": model_config["model_type"],
+            "layers": len(names),
+            "hidden_size": self.model.config.hidden_size,
+        }
+        _check_made_for(peft_config.required, made_for)
+        peft_config.made_for = made_for
         self.chosen = _chosen_blocks(peft_config, names)
+        blocks = {name: self.model.get_submodule(name) for name in self.chosen}
+        _add_head(peft_config, self.model)
+        _check_modules_to_save(peft_config, blocks)
+        if peft_config.num_experts == 1 and not peft_config.inference_mode:
+            warnings.warn(
+                "num_experts (1) leaves the router no choice, so that it is trained for nothing; "
+                "raise num_experts, unless all inputs are meant to get the same rows",
+                stacklevel=2,
+            )
         lonely = peft_config.top_k == 1 and peft_config.num_experts > 1
         if family.pre_norm and lonely and not peft_config.shared_expert:
             warnings.warn(
@@ -105,8 +123,27 @@ class MeptModel(BaseTuner):
             "for rows that depend on the input; keep the adapter, or take it off by unload()"
         )
 
+    def disable_adapter_layers(self) -> None:
+        """Switch the prompts off, and note which tensors were being trained."""
+        if not self._are_off:
+            self._resting = [p for p in self.parameters() if not p.requires_grad]
+            self._are_off = True
+        super().disable_adapter_layers()
+
+    def enable_adapter_layers(self) -> None:
+        """Switch the prompts on; PEFT would train those too that were only in use."""
+        super().enable_adapter_layers()
+        if self._are_off:
+            for parameter in self._resting:
+                parameter.requires_grad_(False)
+            self._resting, self._are_off = [], False
+
     def unload(self) -> nn.Module:
-        """Give back the base model, as it was."""
+        """Give back the base model, as it was, its own head too."""
+        for name, module in list(self.model.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                parent, _, child = name.rpartition(".")
+                setattr(self.model.get_submodule(parent), child, module.original_module)
         model = super().unload()
         vars(model)[ATTRIBUTE].remove(model)
         return model
@@ -161,6 +198,50 @@ def _chosen_blocks(config: MeptConfig, names: list[str]) -> set[str]:
             "leave them out"
         )
     return {names[layer] for layer in layers}
+
+
+def _check_made_for(required: dict[str, Any] | None, found: dict[str, Any]) -> None:
+    """Refuse a model that loaded prompts were not made for.
+
+    Raises:
+        InputError: It is of another type, or has more or fewer layers, or wider ones.
+    """
+    if required is not None and required != found:
+        wanted, had = (
+            f"{each.get('model_type')}, {each.get('layers')} layers of width "
+            f"{each.get('hidden_size')}"
+            for each in (required, found)
+        )
+        raise InputError(
+            f"model ({had}) must be like the one that the prompts were made for ({wanted}); load "
+            "them on that one"
+        )
+
+
+def _add_head(config: MeptConfig, model: nn.Module) -> None:
+    """Train and save the head of a classifier that PEFT does not know by name: T5's, BART's."""
+    if config.task_type == "SEQ_CLS" and hasattr(model, _HEAD):
+        config.modules_to_save = list(dict.fromkeys([*(config.modules_to_save or ()), _HEAD]))
+
+
+_HEAD = "classification_head"
+
+
+def _check_modules_to_save(config: MeptConfig, blocks: dict[str, nn.Module]) -> None:
+    """Refuse parts of a block that PEFT cannot take out of one that is wrapped.
+
+    Raises:
+        InputError: There are some.
+    """
+    for name, block in blocks.items():
+        whole = block.base_layer if isinstance(block, MeptLayer) else block
+        parts = [f"{name}.{part}" for part, _ in whole.named_children()]
+        for wanted in config.modules_to_save or ():
+            if any(part.endswith(wanted) for part in [name, *parts]):
+                raise InputError(
+                    f"modules_to_save ({wanted}) must not be a whole part of a layer that gets "
+                    "prompts; name modules inside it, such as mlp.down_proj, or outside the layers"
+                )
 
 
 register_peft_method(name="mept", config_cls=MeptConfig, model_cls=MeptModel, prefix="mept_")
