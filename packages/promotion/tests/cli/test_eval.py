@@ -104,6 +104,19 @@ def test_data_set_is_measured_as_the_metrics_do(
     assert "evaluating 3/3" in err
 
 
+def test_layout_is_the_one_that_is_named(
+    tmp_path: Path, dataset: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", str(dataset), "--limit", "1", "--layout"]
+    assert evaluate(tmp_path / "out", weights, *options, "flying-chairs", "--quiet") == 0
+    capsys.readouterr()
+    assert evaluate(tmp_path / "other", weights, *options, "spring") == 2
+    assert f"{dataset} must hold files of a known layout: */flow" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "other").exists()
+
+
 def test_spreadsheet_has_a_line_for_each_sample(
     tmp_path: Path, dataset: Path, weights: Path
 ) -> None:

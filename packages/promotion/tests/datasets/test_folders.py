@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,65 +8,29 @@ import pytest
 import torch
 from PIL import Image
 
+from folder_trees import (
+    HEIGHT,
+    WIDTH,
+    chairs,
+    kitti_tree,
+    level_of,
+    levels,
+    refusal,
+    tum_tree,
+    write_distance,
+    write_frame,
+    write_motion,
+)
 from promotion.datasets import (
     FolderDataset,
     SampleFiles,
     flying_chairs,
     kitti_2015,
     kitti_depth,
-    open_folder,
     rgbd,
-    sintel,
     stereo,
 )
-from promotion.io import write_depth, write_flow, write_image
-from tokenseek_common import InputError
-
-HEIGHT, WIDTH = 6, 8
-
-
-def grey(level: int) -> torch.Tensor:
-    """A frame that can be told from others."""
-    return torch.full((3, HEIGHT, WIDTH), level, dtype=torch.uint8)
-
-
-def level_of(image: torch.Tensor) -> int:
-    return round(float(image.mean()) * 255)
-
-
-def levels(dataset: FolderDataset) -> list[tuple[int, int]]:
-    """What tells the frames of each sample from others."""
-    samples = (dataset[index] for index in range(len(dataset)))
-    return [(level_of(sample.image1), level_of(sample.image2)) for sample in samples]
-
-
-def write_frame(path: Path, level: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, grey(level))
-
-
-def write_motion(path: Path, length: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_flow(path, torch.full((2, HEIGHT, WIDTH), float(length)))
-
-
-def write_distance(path: Path, metres: float, *, scale: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_depth(path, torch.full((HEIGHT, WIDTH), metres), scale=scale)
-
-
-def refusal(opened: Callable[[], object]) -> str:
-    """What opening a folder is refused with."""
-    with pytest.raises(InputError) as caught:
-        opened()
-    return str(caught.value)
-
-
-def chairs(folder: Path, count: int = 2, suffix: str = "ppm") -> None:
-    for number in range(count):
-        write_frame(folder / f"{number:05d}_img1.{suffix}", 10 * number)
-        write_frame(folder / f"{number:05d}_img2.{suffix}", 10 * number + 1)
-        write_motion(folder / f"{number:05d}_flow.flo", number + 0.5)
+from promotion.io import write_image
 
 
 def test_flying_chairs_have_frames_and_flow_and_no_depth(tmp_path: Path) -> None:
@@ -131,77 +94,6 @@ def test_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     )
 
 
-def sintel_tree(folder: Path) -> None:
-    for scene, start in (("alley_1", 0), ("market_2", 100)):
-        for frame in (1, 2, 3):
-            write_frame(folder / "clean" / scene / f"frame_{frame:04d}.png", start + frame)
-            write_frame(folder / "final" / scene / f"frame_{frame:04d}.png", start + 50 + frame)
-        for frame in (1, 2):
-            write_motion(folder / "flow" / scene / f"frame_{frame:04d}.flo", start + frame)
-
-
-def test_sintel_pairs_each_frame_with_the_next_of_its_scene(tmp_path: Path) -> None:
-    sintel_tree(tmp_path)
-    levels = [
-        (level_of(s.image1), level_of(s.image2))
-        for s in map(sintel(tmp_path).__getitem__, range(4))
-    ]
-    assert levels == [(1, 2), (2, 3), (101, 102), (102, 103)]
-    final = sintel(tmp_path, render="final")[3]
-    assert level_of(final.image1) == 152
-    assert final.flow.eq(102).all()
-    assert final.flow_valid.all()
-
-
-def test_sintel_knows_no_flow_where_a_mask_says_invalid_and_what_another_says_is_occluded(
-    tmp_path: Path,
-) -> None:
-    sintel_tree(tmp_path)
-    mask = torch.zeros(3, HEIGHT, WIDTH)
-    mask[:, 2, 3] = 1
-    for flow in (tmp_path / "flow").glob("*/*.flo"):
-        for masks in ("invalid", "occlusions"):
-            path = tmp_path / masks / flow.parent.name / f"{flow.stem}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, mask if masks == "invalid" else 1 - mask)
-        write_distance(tmp_path / "depth" / flow.parent.name / f"{flow.stem}.dpt", 9.0)
-    files = sintel(tmp_path).files[0]
-    sample, occlusion = files.read(), files.read_occlusion()
-    assert occlusion is not None
-    assert occlusion.equal(mask[0] == 0)
-    assert not sample.flow_valid[2, 3]
-    assert sample.flow_valid.sum() == HEIGHT * WIDTH - 1
-    assert not sample.flow[:, 2, 3].any()
-    assert sample.depth.eq(9).all()
-
-
-def test_sintel_flow_without_its_frames_is_refused(tmp_path: Path) -> None:
-    sintel_tree(tmp_path)
-    clean, flow = tmp_path / "clean" / "alley_1", tmp_path / "flow" / "alley_1"
-    (clean / "frame_0003.png").unlink()
-    assert refusal(lambda: sintel(tmp_path)) == (
-        f"{flow}/frame_0002.flo must have a partner {clean}/frame_0003.png; add it, "
-        "or take frame_0002.flo away"
-    )
-    (clean / "frame_0002.png").unlink()
-    assert refusal(lambda: sintel(tmp_path)) == (
-        f"{flow}/frame_0002.flo must have a partner {clean}/frame_0002.png; add it, "
-        "or take frame_0002.flo away"
-    )
-
-
-def kitti_tree(folder: Path) -> None:
-    for number in range(2):
-        write_frame(folder / "image_2" / f"{number:06d}_10.png", number)
-        write_frame(folder / "image_2" / f"{number:06d}_11.png", 10 + number)
-        valid = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-        valid[1, 2 + number] = True
-        for name, length in (("flow_occ", 4.0), ("flow_noc", 2.0)):
-            (folder / name).mkdir(exist_ok=True, parents=True)
-            flow = torch.full((2, HEIGHT, WIDTH), length)
-            write_flow(folder / name / f"{number:06d}_10.png", flow, valid)
-
-
 def test_kitti_flow_is_known_where_the_file_says(tmp_path: Path) -> None:
     kitti_tree(tmp_path)
     sample = kitti_2015(tmp_path)[1]
@@ -233,6 +125,36 @@ def test_kitti_depth_finds_its_frame_among_the_recordings(tmp_path: Path) -> Non
     )
 
 
+def test_kitti_depth_takes_the_frames_that_a_split_names(tmp_path: Path) -> None:
+    drive, split = "2011_09_26_drive_0001_sync", tmp_path / "split.txt"
+    frames = "2011_09_26/" + drive + "/image_02/data/{:010d}.png"
+    for number in (5, 6, 7):
+        depth = tmp_path / "depths" / drive / "proj_depth/groundtruth/image_02"
+        write_distance(depth / f"{number:010d}.png", float(number), scale=256)
+        write_frame(tmp_path / "raw" / frames.format(number), number)
+    named = [f"{frames.format(7)} depth.png 721.5", f"{frames.format(9)} None 721.5", ""]
+    split.write_text("\n".join([*named, frames.format(5)]))
+
+    def opened() -> FolderDataset:
+        return kitti_depth(tmp_path / "depths", tmp_path / "raw", split=split)
+
+    assert levels(opened()) == [(7, 7), (5, 5)]
+    split.write_text("\n".join([frames.format(5), frames.format(8)]))
+    assert refusal(opened) == (
+        f"{tmp_path}/depths/2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000008"
+        ".png must exist; check the file that names it"
+    )
+    split.write_text("a.png b.png")
+    assert refusal(opened) == (
+        f"line 1 of split ({split}) must begin with a frame such as "
+        "DAY/DRIVE_sync/image_02/data/0000000005.png (a.png); check the file"
+    )
+    split.write_text("\n")
+    assert refusal(opened) == f"split ({split}) must name a frame with depth; check the file"
+    split.unlink()
+    assert refusal(opened) == f"split ({split}) must be a readable text file; check the path"
+
+
 def test_frames_of_a_depth_camera_take_the_step_within_their_folder(tmp_path: Path) -> None:
     for room in ("a", "b"):
         for frame in range(3):
@@ -245,13 +167,6 @@ def test_frames_of_a_depth_camera_take_the_step_within_their_folder(tmp_path: Pa
     assert alone[4].depth.allclose(torch.tensor(2.5))
     moving = rgbd(tmp_path, image=names["image"], depth=names["depth"], scale=1000, step=2)
     assert levels(moving) == [(0, 2), (1, 1), (2, 2), (10, 12), (11, 11), (12, 12)]
-
-
-def tum_tree(folder: Path) -> None:
-    for time in ("10.00", "10.10", "10.50"):
-        write_frame(folder / "rgb" / f"{time}.png", int(float(time) * 10))
-    for time in ("9.99", "10.12", "10.80"):
-        write_distance(folder / "depth" / f"{time}.png", float(time) - 9, scale=5000)
 
 
 def test_frames_take_the_depth_that_is_nearest_in_time(tmp_path: Path) -> None:
@@ -308,39 +223,3 @@ def test_disparity_that_is_missing_or_no_image_is_refused(tmp_path: Path) -> Non
     write_frame(tmp_path / "left.png", 1)
     files = SampleFiles(image1=tmp_path / "left.png", disparity=tmp_path / "none.png")
     assert refusal(files.read) == f"{tmp_path}/none.png must exist; check the path"
-
-
-@pytest.mark.parametrize("within", ["", "data", "training"])
-def test_layout_is_told_by_the_names_of_the_files(tmp_path: Path, within: str) -> None:
-    chairs(tmp_path / "chairs" / within, count=3)
-    sintel_tree(tmp_path / "sintel" / within)
-    kitti_tree(tmp_path / "kitti" / within)
-    tum_tree(tmp_path / "tum" / within)
-    for frame in range(2):
-        rooms = tmp_path / "rooms" / within / "seq-01"
-        write_frame(rooms / f"frame-{frame:06d}.color.png", frame)
-        write_distance(rooms / f"frame-{frame:06d}.depth.png", 2.0, scale=1000)
-        offices = tmp_path / "nyu" / within / "office_1"
-        write_frame(offices / f"rgb_{frame:05d}.jpg", frame)
-        write_distance(offices / f"sync_depth_{frame:05d}.png", 3.0, scale=1000)
-    bench = tmp_path / "middlebury" / within / "Bench"
-    write_frame(bench / "im0.png", 1)
-    write_frame(bench / "im1.png", 2)
-    write_distance(bench / "disp0.pfm", 5.0)
-    sets = {"chairs": 3, "sintel": 4, "kitti": 2, "tum": 2, "rooms": 2, "nyu": 2, "middlebury": 1}
-    assert {name: len(open_folder(tmp_path / name)) for name in sets} == sets
-    assert open_folder(tmp_path / "middlebury")[0].flow[:, 0, 0].tolist() == [-5, 0]
-    assert level_of(open_folder(tmp_path / "rooms")[0].image2) == 1
-    assert open_folder(tmp_path / "nyu")[1].depth.eq(3).all()
-    assert open_folder(tmp_path / "nyu") is open_folder(tmp_path / "nyu")
-
-
-def test_folder_of_no_known_layout_is_refused(tmp_path: Path) -> None:
-    assert refusal(lambda: open_folder(tmp_path)) == (
-        f"{tmp_path} must be laid out as one of FlyingChairs, Sintel, KITTI 2015, TUM, 7-Scenes, "
-        "NYU, Middlebury 2014; arrange its files so, or open it with one of the functions of "
-        "promotion.datasets"
-    )
-    assert refusal(lambda: open_folder(tmp_path / "none")) == (
-        f"{tmp_path}/none must be a folder; check the path"
-    )

@@ -41,6 +41,7 @@ def read_metres(path: Path) -> DepthMap:
 
 READERS: dict[str, Read] = {
     "flow.flo": read_flow,
+    "flow.flo5": read_flow,
     "flow.npz": read_flow,
     "flow.pfm": read_flow,
     "flow.png": read_flow,
@@ -57,6 +58,7 @@ READERS: dict[str, Read] = {
 }
 STARTS = {
     "flow.flo": b"PIEH",
+    "flow.flo5": b"\x89HDF\r\n\x1a\n",
     "flow.npz": b"PK\x03\x04",
     "flow.pfm": b"PF\n2 2\n-1.0\n",
     "flow.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\2\0\0\0\2\x10\2\0\0\0",

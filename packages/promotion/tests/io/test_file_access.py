@@ -87,8 +87,8 @@ def test_a_name_that_no_file_can_have_is_said() -> None:
 @pytest.mark.parametrize(
     ("use", "known"),
     [
-        (read_flow, ".flo, .npz, .pfm, .png"),
-        (lambda path: write_flow(path, torch.zeros(2, 3, 4)), ".flo, .npz, .pfm, .png"),
+        (read_flow, ".flo, .flo5, .npz, .pfm, .png"),
+        (lambda path: write_flow(path, torch.zeros(2, 3, 4)), ".flo, .flo5, .npz, .pfm, .png"),
         (read_depth, ".dpt, .npz, .pfm, .png"),
         (lambda path: write_depth(path, torch.ones(3, 4)), ".dpt, .npz, .pfm, .png"),
         (read_image, ".bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from promotion.io import FileFormatError, read_flow, write_flow
+from promotion.io._png16 import encode_png16
 from tokenseek_common import InputError
 
-SUFFIXES = [".flo", ".npz", ".pfm", ".png"]
-EXACT = [".flo", ".npz", ".pfm"]
+SUFFIXES = [".flo", ".flo5", ".npz", ".pfm", ".png"]
+EXACT = [".flo", ".flo5", ".npz", ".pfm"]
 NAN, INF = float("nan"), float("inf")
 
 sizes = array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -400,4 +403,66 @@ def test_an_ordinary_png_is_no_flow(tmp_path: Path) -> None:
     assert str(refusal.value) == (
         f"{path} must be a PNG of 16 bits, colour type 2 (8 bits, colour type 2 found); "
         "check that it is no ordinary image"
+    )
+
+
+def test_virtual_kitti_counts_in_widths_and_heights(tmp_path: Path) -> None:
+    stored = np.zeros((3, 5, 3), np.uint16)
+    stored[1, 2] = (65535, 0, 1)
+    path = tmp_path / "flow_00000.png"
+    path.write_bytes(encode_png16(stored))
+    flow = read_flow(path, normalized=True)
+    assert flow.valid.nonzero().tolist() == [[1, 2]]
+    assert flow.flow[:, 1, 2].tolist() == [4, -2]
+    with pytest.raises(InputError) as caught:
+        read_flow(tmp_path / "a.flo", normalized=True)
+    assert str(caught.value) == (
+        f"normalized (True) must go with a .png ({tmp_path}/a.flo); leave it out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("motion", np.zeros((2, 3, 2), np.float32), "must hold an array flow; check that it is"),
+        ("flow/0", np.zeros((2, 3, 2), np.float32), "must hold an array flow; check that it is"),
+        (
+            "flow",
+            np.zeros((2, 3), np.float32),
+            "must hold floating flow of [h, w, 2] (float32 [2, 3",
+        ),
+        (
+            "flow",
+            np.zeros((2, 3, 2), np.int16),
+            "must hold floating flow of [h, w, 2] (int16 [2, 3,",
+        ),
+        (
+            "flow",
+            np.zeros((0, 3, 2), np.float32),
+            "must hold floating flow of [h, w, 2] (float32",
+        ),
+    ],
+)
+def test_hdf5_of_something_else_is_refused(
+    tmp_path: Path, name: str, values: np.ndarray, said: str
+) -> None:
+    h5py: Any = pytest.importorskip("h5py")
+    path = tmp_path / "a.flo5"
+    with h5py.File(path, "w") as file:
+        file[name] = values
+    with pytest.raises(FileFormatError) as caught:
+        read_flow(path)
+    assert str(caught.value).startswith(f"{path} {said}")
+
+
+def test_hdf5_without_its_reader_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.flo5").touch()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError) as caught:
+        read_flow(tmp_path / "a.flo5")
+    assert str(caught.value) == (
+        f"{tmp_path}/a.flo5 must be opened with h5py, which is absent; "
+        'pip install "promotion-flow[spring]"'
     )

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,17 @@ from torch import Tensor
 
 from promotion import ProMotion, ProMotionConfig
 from promotion._model import TaskName
-from promotion.scenes import SceneConfig
+from promotion.datasets import open_folder
+from promotion.io import write_depth, write_flow, write_image
+from promotion.metrics import FlowAccumulator
+from promotion.scenes import SceneConfig, render_scene
 from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._average import WeightAverage
 from promotion.training._batches import StepBatches
 from promotion.training._checkpoints import checkpoints
 from promotion.training._config import PartName
+from promotion.training._evaluate import evaluate_folder
+from promotion.training._folders import FolderConfig
 from promotion.training._schedule import rate
 from promotion.training._start import leaves_unused, unused_in
 from tokenseek_common import RunError
@@ -64,12 +68,25 @@ def equal(first: ProMotion, second: ProMotion) -> bool:
     return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
 
 
+def write_pairs(folder: Path, count: int) -> None:
+    """A data set of pairs that are large enough for `predict`."""
+    folder.mkdir()
+    for number in range(count):
+        scene = render_scene(SceneConfig(height=24, width=32), number)
+        write_image(folder / f"{number}_img1.png", scene.image1)
+        write_image(folder / f"{number}_img2.png", scene.image2)
+        write_flow(folder / f"{number}_flow.flo", scene.flow)
+
+
 def test_a_training_writes_weights_log_and_checkpoints(tmp_path: Path) -> None:
-    model = train(config_of(), tmp_path)
-    assert equal(ProMotion.from_pretrained(tmp_path), model)
-    assert [line["step"] for line in log_of(tmp_path)] == [4, 8]
-    assert {"epe", "epe_zero", "abs_rel", "abs_rel_median"} <= log_of(tmp_path)[0].keys()
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000003", "step-00000006"]
+    write_pairs(tmp_path / "chairs", 1)
+    folder = tmp_path / "run"
+    model = train(config_of(validation=(FolderConfig(path=tmp_path / "chairs"),)), folder)
+    assert equal(ProMotion.from_pretrained(folder), model)
+    assert [line["step"] for line in log_of(folder)] == [4, 8]
+    figures = {"epe", "epe_zero", "abs_rel", "abs_rel_median", "epe_chairs"}
+    assert figures <= log_of(folder)[0].keys()
+    assert [path.name for path in checkpoints(folder)] == ["step-00000003", "step-00000006"]
 
 
 @pytest.mark.parametrize(("task", "figure"), [("flow", "epe"), ("depth", "abs_rel")])
@@ -252,18 +269,39 @@ def test_a_scene_is_used_again_and_varied_each_time(monkeypatch: pytest.MonkeyPa
     assert not torch.equal(seen[0], seen[2])
 
 
-def test_folders_are_drawn_from_as_often_as_scenes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("scenes_share", "share", "fewest", "most"),
+    [(1.0, 1.0, 30, 70), (1.0, 4.0, 65, 95), (0.0, 1.0, 100, 100)],
+)
+def test_folders_are_drawn_from_by_their_shares(
+    tmp_path: Path, scenes_share: float, share: float, fewest: int, most: int
 ) -> None:
+    write_pairs(tmp_path / "pairs", 1)
     scenes = SceneConfig(height=32, width=40)
-    sample = StepBatches(config_of())._source(stage_of(), 0, scenes, torch.Generator())
-    marked = replace(sample, depth=torch.full_like(sample.depth, -1))
-    monkeypatch.setattr("promotion.training._batches.open_folder", lambda _: [marked])
-    stage = stage_of(folders=(tmp_path,))
+    folder = FolderConfig(path=tmp_path / "pairs", share=share)
+    stage = stage_of(folders=(folder,), scenes_share=scenes_share)
     batches = StepBatches(config_of(stages=(stage,)))
     generator = torch.Generator().manual_seed(0)
-    drawn = [batches._source(stage, 0, scenes, generator) is marked for _ in range(100)]
-    assert 30 < sum(drawn) < 70
+    drawn = [batches._source(stage, 0, scenes, generator).image1.shape for _ in range(100)]
+    assert fewest <= sum(shape[-2:] == (24, 32) for shape in drawn) <= most
+
+
+def test_evaluations_measure_folders_as_predict_sees_them(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "moving", 3)
+    (tmp_path / "still").mkdir()
+    write_image(tmp_path / "still" / "frame-0.color.png", torch.rand(3, 24, 32))
+    write_depth(tmp_path / "still" / "frame-0.depth.png", torch.ones(24, 32), scale=1000)
+    model = ProMotion(ProMotionConfig.size("nano")).eval()
+    moving, still = (open_folder(tmp_path / name) for name in ("moving", "still"))
+    figures = evaluate_folder(model, moving, 2)
+    pairs = FlowAccumulator()
+    for number in (0, 1):
+        sample = moving[number]
+        flow = model.predict(sample.image1, sample.image2).flow
+        assert flow is not None
+        pairs.update(flow, sample.flow, sample.flow_valid)
+    assert figures == {"epe": pairs.compute().epe}
+    assert evaluate_folder(model, still, 8).keys() == {"abs_rel"}
 
 
 def test_rates_rise_and_fall_once_in_each_stage() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import yaml
 
 from promotion import ProMotionConfig
 from promotion.training import StageConfig, read_training_config
+from promotion.training._config import write_training_config
 from tokenseek_common import InputError
 
 STAGE = {"name": "flow", "steps": 10}
@@ -29,6 +32,22 @@ def test_a_file_is_read_into_typed_settings(tmp_path: Path) -> None:
     assert (config.clip, config.steps) == (2.0, 10)
 
 
+def test_folders_are_paths_or_have_a_layout_and_a_share(tmp_path: Path) -> None:
+    folders = ["chairs", {"path": "things", "layout": "flying-things-final", "share": 3}]
+    stage = STAGE | {"folders": folders, "scenes_share": 0}
+    path = write(tmp_path, {"stages": [stage], "validation": ["kitti"]})
+    config = read_training_config(path)
+    chairs, things = config.stages[0].folders
+    assert (chairs.path, chairs.layout, chairs.share) == (Path("chairs"), None, 1)
+    assert (things.path, things.layout) == (Path("things"), "flying-things-final")
+    assert things.share == 3
+    assert config.validation[0].path == Path("kitti")
+    write_training_config(config, path)
+    assert read_training_config(path) == config
+    with pytest.raises(InputError, match=re.escape("chairs must be a folder; check the path")):
+        replace(config, validation=()).open_folders()
+
+
 def test_all_but_the_stages_has_a_default(tmp_path: Path) -> None:
     assert read_training_config(write(tmp_path, {"stages": [STAGE]})).model == ProMotionConfig()
 
@@ -45,6 +64,22 @@ def test_all_but_the_stages_has_a_default(tmp_path: Path) -> None:
         (
             {"stages": [STAGE], "loss": {"margin": -1}},
             "loss in config (PATH) cannot be used: margin (-1.0) must be at least 0; 0 switches it",
+        ),
+        (
+            {"stages": [STAGE | {"folders": [{"path": "a", "layout": "chairs"}]}]},
+            "stages.0.folders.0.layout in config (PATH) cannot be used: Input should be 'flying-ch",
+        ),
+        (
+            {"stages": [STAGE | {"folders": [{"path": "a", "share": 0}]}]},
+            "stages.0.folders.0 in config (PATH) cannot be used: share (0.0) must be above 0;",
+        ),
+        (
+            {"stages": [STAGE | {"scenes_share": 0}]},
+            "stages.0 in config (PATH) cannot be used: scenes_share (0.0) must be above 0, or 0 wh",
+        ),
+        (
+            {"stages": [STAGE], "validation_samples": 0},
+            "everything in config (PATH) cannot be used: validation_samples (0) must be at least 1",
         ),
         ({"stages": [STAGE], "model": {"size": "huge"}}, "size (huge) must be one of nano, tiny"),
         ([1], "everything in config (PATH) cannot be used: Input should be a dictionary"),

@@ -15,6 +15,7 @@ from promotion.cli._eval_figures import DEPTH_ROWS, FLOW_ROWS, Comparison, flat,
 from promotion.cli._eval_samples import Case, samples_of, scenes_of
 from promotion.cli._model_options import ModelOptions
 from promotion.datasets import open_folder
+from promotion.datasets._open import LayoutName
 from promotion.metrics import Alignment, Crop
 from promotion.metrics._protocol import DepthProtocol
 from promotion.scenes import SceneConfig
@@ -40,8 +41,12 @@ class Eval(ModelOptions):
     """
 
     dataset: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """A data set, laid out as FlyingChairs, Sintel, KITTI 2015, TUM, 7-Scenes, NYU, Middlebury 2014
+    """A data set in its usual folders: FlyingChairs, FlyingThings3D, Sintel, KITTI 2012 and 2015,
+    HD1K, Spring, Virtual KITTI 2, Middlebury (flow, stereo 2014), KITTI depth, TUM, 7-Scenes, NYU,
     or what promotion synth writes."""
+
+    layout: LayoutName | None = None
+    """How its files are laid out, where the first fitting layout is not the one that is meant."""
 
     scenes: int | None = None
     """How many held-out scenes, in place of --dataset."""
@@ -88,7 +93,7 @@ class Eval(ModelOptions):
         samples = []
         with console.progress("evaluating", total=count) as progress:
             for case in cases:
-                image2 = None if case.alone else case.sample.image2
+                image2 = None if case.sample.alone else case.sample.image2
                 measured = Comparison.by(self._protocol())
                 measured.update(case, self.look(model, case.sample.image1, image2))
                 total.merge(measured)
@@ -118,7 +123,7 @@ class Eval(ModelOptions):
         if self.dataset is None:
             count = self.scenes or 0
             return scenes_of(self.look_of_scenes, count), count
-        dataset = open_folder(self.dataset)
+        dataset = open_folder(self.dataset, self.layout)
         count = min(len(dataset), self.limit or len(dataset))
         return samples_of(dataset, self.dataset, count), count
 

@@ -22,11 +22,6 @@ class Case:
     occlusion: Bool[Tensor, "h w"] | None
     """Which pixels the second frame does not show, where that is known."""
 
-    @property
-    def alone(self) -> bool:
-        """Whether the first frame has no partner, but stands twice."""
-        return not self.sample.flow_valid.any() and self.sample.image1.equal(self.sample.image2)
-
 
 def samples_of(dataset: FolderDataset, folder: Path, count: int) -> Iterator[Case]:
     """The first samples of a data set, each called after its first frame."""

@@ -87,6 +87,7 @@ class Train(CommonOptions):
         config = read_training_config(self.config)
         if self.seed is not None:
             config = replace(config, seed=self.seed)
+        config.open_folders()
         if config.start is not None:
             start_model(config)  # refuses weights that do not fit while there is no folder yet
         return config, open_training(config, self.output, resume=self.resume)
@@ -110,7 +111,9 @@ class Train(CommonOptions):
             f"{'process' if processes == 1 else 'processes'}: weights in {folder}"
         )
         console.table(
-            f"On {config.held_out} held-out scenes", ["figure", "value"], list(evaluation.items())
+            f"On {config.held_out} held-out scenes" + " and on folders" * bool(config.validation),
+            ["figure", "value"],
+            list(evaluation.items()),
         )
         console.result(
             {

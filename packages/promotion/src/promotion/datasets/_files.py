@@ -23,6 +23,11 @@ class SampleFiles:
         image1: First frame.
         image2: Second frame; None lets the first stand twice.
         flow: Motion from the first to the second.
+        flow_normalized: Whether its file counts in widths and heights, as Virtual KITTI's does.
+        flow_stride: How many of its values a pixel of the frame has in each direction, of which the
+            first is taken: 2 for Spring.
+        flow_visible: The same motion, known only where the second frame shows it: KITTI's
+            ``flow_noc``. In place of `occlusion`.
         flow_invalid: A mask, not black where the flow is not to be trusted.
         occlusion: A mask, not black where the second frame does not show what the first does; it is
             for measuring, no part of a sample.
@@ -35,6 +40,9 @@ class SampleFiles:
     image1: Path
     image2: Path | None = None
     flow: Path | None = None
+    flow_normalized: bool = False
+    flow_stride: int = 1
+    flow_visible: Path | None = None
     flow_invalid: Path | None = None
     occlusion: Path | None = None
     disparity: Path | None = None
@@ -53,7 +61,7 @@ class SampleFiles:
         image2 = image1 if self.image2 is None else read_image(self.image2)
         flow = FlowMap(torch.zeros(2, *size), torch.zeros(size, dtype=torch.bool))
         if self.flow:
-            flow = read_flow(self.flow)
+            flow = self._read_flow(self.flow)
         elif self.disparity:
             flow = read_disparity(self.disparity, scale=self.disparity_scale)
         depth = DepthMap(torch.zeros(size), torch.zeros(size, dtype=torch.bool))
@@ -74,9 +82,18 @@ class SampleFiles:
         Raises:
             InputError: If the file is missing, damaged, or of another size than the first frame.
         """
+        if self.flow and self.flow_visible:
+            everywhere, visible = self._read_flow(self.flow), self._read_flow(self.flow_visible)
+            self._check_size(self.flow_visible, visible.flow, everywhere.flow)
+            return everywhere.valid & ~visible.valid
         if self.occlusion is None:
             return None
         return self._read_mask(self.occlusion, read_image(self.image1))
+
+    def _read_flow(self, path: Path) -> FlowMap:
+        flow = read_flow(path, normalized=self.flow_normalized)
+        each = slice(None, None, self.flow_stride)
+        return FlowMap(flow.flow[:, each, each], flow.valid[each, each])
 
     def _read_mask(self, path: Path, image1: Tensor) -> Bool[Tensor, "h w"]:
         """Where a picture is not black."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from promotion.datasets._folder import FolderDataset
 from promotion.datasets._matching import Pattern, match, present
-from tokenseek_common import InputError
 
 
 def flying_chairs(folder: Path) -> FolderDataset:
@@ -35,47 +35,11 @@ def flying_chairs(folder: Path) -> FolderDataset:
     return FolderDataset(match("flow", patterns, complete=True))
 
 
-def sintel(folder: Path, *, render: str = "clean") -> FolderDataset:
-    """MPI Sintel's training part, with depth and masks of flow where they are there.
-
-    Reads ``clean/alley_1/frame_0001.png`` and the frame after it, ``flow/alley_1/frame_0001.flo``,
-    ``invalid/alley_1/frame_0001.png``, ``occlusions/alley_1/frame_0001.png`` and
-    ``depth/alley_1/frame_0001.dpt``.
-
-    Args:
-        folder: The folder ``training``.
-        render: Which frames: ``"clean"`` or ``"final"``.
-
-    Raises:
-        InputError: If there is no flow, or some lacks a partner.
-    """
-    patterns = {
-        "flow": Pattern(folder, ["flow/*/frame_*.flo"]),
-        "image1": Pattern(folder, [f"{render}/*/frame_*.png"]),
-    }
-    optional = {
-        "flow_invalid": Pattern(folder, ["invalid/*/frame_*.png"]),
-        "occlusion": Pattern(folder, ["occlusions/*/frame_*.png"]),
-        "depth": Pattern(folder, ["depth/*/frame_*.dpt"]),
-    }
-    patterns |= present(optional)
-    samples = []
-    for files in match("flow", patterns):
-        number = int(files.image1.stem.removeprefix("frame_"))
-        image2 = files.image1.with_name(f"frame_{number + 1:04d}.png")
-        if not image2.is_file():
-            raise InputError(
-                f"{files.flow} must have a partner {image2}; add it, "
-                f"or take {files.image1.stem}.flo away"
-            )
-        samples.append(replace(files, image2=image2))
-    return FolderDataset(samples)
-
-
 def kitti_2015(folder: Path, *, flow: str = "flow_occ") -> FolderDataset:
     """KITTI 2015's training part.
 
-    Reads ``image_2/000000_10.png``, ``image_2/000000_11.png`` and ``flow_occ/000000_10.png``.
+    Reads ``image_2/000000_10.png``, ``image_2/000000_11.png`` and ``flow_occ/000000_10.png``; where
+    ``flow_noc/000000_10.png`` is there, occluded pixels are known too.
 
     Args:
         folder: The folder ``training``.
@@ -85,10 +49,41 @@ def kitti_2015(folder: Path, *, flow: str = "flow_occ") -> FolderDataset:
     Raises:
         InputError: If there is no flow, or some lacks a partner.
     """
+    return _kitti(folder, flow, ["image_2"])
+
+
+def kitti_2012(folder: Path, *, flow: str = "flow_occ") -> FolderDataset:
+    """KITTI 2012's training part, in colour where that is there.
+
+    Reads ``colored_0/000000_10.png`` (or ``image_0``, which is grey), the same of ``_11``, and flow
+    as `kitti_2015` does.
+
+    Args:
+        folder: The folder ``training``.
+        flow: Which truth, as in `kitti_2015`.
+
+    Raises:
+        InputError: If there is no flow, or some lacks a partner.
+    """
+    return _kitti(folder, flow, ["colored_0", "image_0"])
+
+
+def middlebury_flow(folder: Path) -> FolderDataset:
+    """Middlebury's optical flow sets with public truth.
+
+    Reads ``other-data/Grove2/frame10.png``, ``frame11.png`` beside it and
+    ``other-gt-flow/Grove2/flow10.flo``.
+
+    Args:
+        folder: The folder that holds both.
+
+    Raises:
+        InputError: If there is no flow, or some lacks a partner.
+    """
     patterns = {
-        "flow": Pattern(folder, [f"{flow}/*_10.png"]),
-        "image1": Pattern(folder, ["image_2/*_10.png"]),
-        "image2": Pattern(folder, ["image_2/*_11.png"]),
+        "flow": Pattern(folder, ["other-gt-flow/*/flow10.flo"]),
+        "image1": Pattern(folder, ["other-data/*/frame10.png"]),
+        "image2": Pattern(folder, ["other-data/*/frame11.png"]),
     }
     return FolderDataset(match("flow", patterns))
 
@@ -121,3 +116,14 @@ def stereo(
     }
     matched = match("disparity", patterns)
     return FolderDataset([replace(files, disparity_scale=scale) for files in matched])
+
+
+def _kitti(folder: Path, flow: str, cameras: Sequence[str]) -> FolderDataset:
+    camera = next((name for name in cameras if (folder / name).is_dir()), cameras[0])
+    patterns = {
+        "flow": Pattern(folder, [f"{flow}/*_10.png"]),
+        "image1": Pattern(folder, [f"{camera}/*_10.png"]),
+        "image2": Pattern(folder, [f"{camera}/*_11.png"]),
+    }
+    optional = {"flow_visible": Pattern(folder, ["flow_noc/*_10.png"])}
+    return FolderDataset(match("flow", patterns | present(optional)))

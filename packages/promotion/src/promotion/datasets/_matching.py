@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,11 @@ def present(patterns: Mapping[str, Pattern]) -> dict[str, Pattern]:
 
 
 def match(
-    driver: str, patterns: Mapping[str, Pattern], *, complete: bool = False
+    driver: str,
+    patterns: Mapping[str, Pattern],
+    *,
+    complete: bool = False,
+    only: Collection[tuple[str, ...]] | None = None,
 ) -> list[SampleFiles]:
     """Bring together the files of each key.
 
@@ -56,6 +60,7 @@ def match(
         driver: The field of `SampleFiles` whose files decide which keys there are.
         patterns: By field, those of the files that each key must have.
         complete: Whether the files of the other fields must have all partners as well.
+        only: The keys that are wanted, in their order; None wants all.
 
     Returns:
         The files of each key, in the order of the keys.
@@ -69,13 +74,17 @@ def match(
         raise InputError(
             f"{pattern.folder} must hold files {' or '.join(pattern.names)}; check the folder"
         )
-    keys = list(found[driver])
+    keys = list(found[driver]) if only is None else list(only)
     if complete:
         keys = sorted({key for files in found.values() for key in files})
     for key in keys:
         for role, pattern in patterns.items():
             if key not in found[role]:
-                present = next(files[key] for files in found.values() if key in files)
+                present = next((files[key] for files in found.values() if key in files), None)
+                if present is None:
+                    raise InputError(
+                        f"{pattern.name(key)} must exist; check the file that names it"
+                    )
                 raise InputError(
                     f"{present} must have a partner {pattern.name(key)}; add it, "
                     f"or take {present.name} away"

@@ -30,6 +30,11 @@ class Sample:
     depth: Float[Tensor, "*b h w"]
     depth_valid: Bool[Tensor, "*b h w"]
 
+    @property
+    def alone(self) -> bool:
+        """Whether the first frame has no partner, but stands twice."""
+        return not self.flow_valid.any() and self.image1.equal(self.image2)
+
     @classmethod
     def stack(cls, samples: Sequence[Sample]) -> Sample:
         """Make a batch of samples of one size."""

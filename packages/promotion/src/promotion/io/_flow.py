@@ -11,7 +11,8 @@ from torch import Tensor
 
 from promotion.io._codec import by_suffix
 from promotion.io._files import opened, replace_file
-from promotion.io._kitti import KITTI_FLOW
+from promotion.io._hdf5 import HDF5_FLOW
+from promotion.io._kitti import KITTI_FLOW, decode_normalized_flow
 from promotion.io._known import check_layout, first_of
 from promotion.io._maps import FlowMap
 from promotion.io._npz import NPZ_FLOW
@@ -19,25 +20,34 @@ from promotion.io._pfm import PFM_FLOW
 from promotion.io._tagged import FLO
 from tokenseek_common import InputError
 
-_FORMATS = {".flo": FLO, ".npz": NPZ_FLOW, ".pfm": PFM_FLOW, ".png": KITTI_FLOW}
+_FORMATS = {
+    ".flo": FLO,
+    ".flo5": HDF5_FLOW,
+    ".npz": NPZ_FLOW,
+    ".pfm": PFM_FLOW,
+    ".png": KITTI_FLOW,
+}
 _LARGEST = 1e9  # Middlebury: what is beyond is unknown
 
 
-def read_flow(path: str | os.PathLike[str]) -> FlowMap:
+def read_flow(path: str | os.PathLike[str], *, normalized: bool = False) -> FlowMap:
     """Read optical flow.
 
     Args:
         path: Its suffix tells the format: ``.flo`` (Middlebury, FlyingChairs, Sintel), ``.pfm``
-            (FlyingThings3D), ``.png`` (KITTI and HD1K, not Virtual KITTI, which scales by the image
-            size) or ``.npz`` (``flow`` as float32 `[2, h, w]`, and ``valid`` as bool `[h, w]`,
-            which may be absent).
+            (FlyingThings3D), ``.png`` (KITTI, HD1K, Virtual KITTI), ``.flo5`` (Spring; takes the
+            extra ``[spring]``) or ``.npz`` (``flow`` as float32 `[2, h, w]`, and ``valid`` as bool
+            `[h, w]`, which may be absent).
+        normalized: Whether a ``.png`` counts in widths and heights of the picture, as Virtual
+            KITTI's does and nothing in the file tells.
 
     Returns:
         The flow. It is known where the file says so (``.png``, ``.npz``), and never where it is not
         finite or beyond 1e9 pixels.
 
     Raises:
-        InputError: If the file is missing or unreadable, or its suffix unknown.
+        InputError: If the file is missing or unreadable, its suffix unknown, or `normalized` with
+            another suffix than ``.png``.
         FileFormatError: If it is not what its suffix says.
 
     Example:
@@ -45,9 +55,13 @@ def read_flow(path: str | os.PathLike[str]) -> FlowMap:
         torch.Size([2, 375, 1242])
     """
     path = Path(path)
-    codec = by_suffix(path, _FORMATS)
+    decode = by_suffix(path, _FORMATS).decode
+    if normalized:
+        if path.suffix.lower() != ".png":
+            raise InputError(f"normalized (True) must go with a .png ({path}); leave it out")
+        decode = decode_normalized_flow
     with opened(path) as file:
-        stored = torch.from_numpy(codec.decode(file)).permute(2, 0, 1)
+        stored = torch.from_numpy(decode(file)).permute(2, 0, 1)
     valid = (stored.abs() <= _LARGEST).all(0)
     return FlowMap(stored.where(valid, 0).contiguous(), valid)
 
@@ -56,8 +70,8 @@ def write_flow(path: str | os.PathLike[str], flow: Tensor, valid: Tensor | None 
     """Write optical flow, replacing the file as a whole.
 
     Args:
-        path: Its suffix tells the format, as in `read_flow`. ``.png`` rounds to 1/64 pixel, and the
-            others to float32.
+        path: Its suffix tells the format, as in `read_flow`. ``.png`` is KITTI's and rounds to
+            1/64 pixel, and the others to float32.
         flow: `[2, h, w]`, in pixels (right, down).
         valid: `[h, w]`, where the flow is known; everywhere if left out. What the flow is elsewhere
             does not matter.

@@ -1,10 +1,12 @@
 """KITTI's PNG files of 16 bits a channel; HD1K's flow is the same.
 
-Flow is RGB: ``u = (R - 2^15) / 64``, ``v = (G - 2^15) / 64``, known where B is not 0. Depth is
+Flow is RGB: ``u = (R - 2^15) / 64``, ``v = (G - 2^15) / 64``, known where B is not 0. Virtual KITTI
+counts in pictures: ``u = (2 R / (2^16 - 1) - 1) (w - 1)`` and ``v`` alike, with G and h. Depth is
 grey: whole units of a scale, 0 where it is unknown.
 
 Source:
     https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow (development kit)
+    https://europe.naverlabs.com/research/computer-vision/proxy-virtual-worlds-vkitti-2
 """
 
 from __future__ import annotations
@@ -29,6 +31,16 @@ def decode_kitti_flow(file: BinaryIO) -> Float32[np.ndarray, "h w 2"]:
     """Read flow."""
     stored = decode_png16(file, channels=3)
     flow = (stored[..., :2].astype(np.float32) - _ZERO) / _STEPS
+    flow[stored[..., 2] == 0] = np.nan
+    return flow
+
+
+def decode_normalized_flow(file: BinaryIO) -> Float32[np.ndarray, "h w 2"]:
+    """Read flow of Virtual KITTI."""
+    stored = decode_png16(file, channels=3)
+    height, width = stored.shape[:2]
+    shares = 2 * (stored[..., :2].astype(np.float64) / _MOST) - 1
+    flow: np.ndarray = (shares * [width - 1, height - 1]).astype(np.float32)
     flow[stored[..., 2] == 0] = np.nan
     return flow
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from promotion.datasets import Augmentor, Sample, open_folder
+from promotion.datasets import Augmentor, Sample
 from promotion.scenes import SceneConfig, SceneDataset
 from promotion.training._config import StageConfig, TrainingConfig
 
@@ -64,10 +64,11 @@ class StepBatches(Dataset[Sample]):
     def _source(
         self, stage: StageConfig, seed: int, scenes: SceneConfig, generator: torch.Generator
     ) -> Sample:
-        """A scene, or as often something from each of the stage's folders."""
-        choice = _draw(1 + len(stage.folders), generator)
+        """A scene, or something from one of the stage's folders, each by its share."""
+        shares = [stage.scenes_share, *(folder.share for folder in stage.folders)]
+        choice = int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
         if choice:
-            folder = open_folder(stage.folders[choice - 1])
+            folder = stage.folders[choice - 1].open()
             return folder[_draw(len(folder), generator)]
         return _scene(scenes, seed)
 

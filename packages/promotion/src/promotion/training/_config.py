@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from promotion._losses import LossConfig
 from promotion._model import BOTH, TaskName
 from promotion.datasets import AugmentConfig
 from promotion.scenes import SceneConfig
+from promotion.training._folders import Folder
 from tokenseek_common import InputError, replacing
 
 PartName = Literal["features", "flow", "depth"]
@@ -50,8 +52,12 @@ class StageConfig:
     scenes: SceneConfig = field(default_factory=SceneConfig)
     """What rendered scenes are like; they are somewhat larger than what is cropped from them."""
 
-    folders: tuple[Path, ...] = ()
-    """Data sets on disk, drawn from as often as from the scenes."""
+    scenes_share: float = 1.0
+    """How often a scene is drawn, beside the shares of the folders; 0 trains on folders alone."""
+
+    folders: tuple[Folder, ...] = ()
+    """Data sets on disk: paths, each drawn from as often as the scenes, or `path`, `layout` and
+    `share` of each."""
 
     iterations: int = 6
     """Of the flow decoder."""
@@ -77,6 +83,11 @@ class StageConfig:
                 raise InputError(
                     f"sizes ({height} x {width}) must be multiples of 8; choose the nearest"
                 )
+        if not 0 <= self.scenes_share < math.inf or (self.scenes_share == 0 and not self.folders):
+            raise InputError(
+                f"scenes_share ({self.scenes_share}) must be above 0, or 0 where there are "
+                "folders; raise it, or name folders"
+            )
         for name in ("learning_rate", "encoder_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} ({getattr(self, name)}) must be above 0; 4e-4 is usual")
@@ -133,6 +144,27 @@ class TrainingConfig:
 
     held_out: int = 32
     """Scenes of an evaluation."""
+
+    validation: tuple[Folder, ...] = ()
+    """Data sets on disk that each evaluation measures too, as `promotion eval` does."""
+
+    validation_samples: int = 16
+    """Samples of each of them, evenly spaced."""
+
+    def __post_init__(self) -> None:
+        if self.validation_samples < 1:
+            raise InputError(
+                f"validation_samples ({self.validation_samples}) must be at least 1; raise it"
+            )
+
+    def open_folders(self) -> None:
+        """Find out whether all data sets on disk are there.
+
+        Raises:
+            InputError: One is not.
+        """
+        for folder in (*self.validation, *(each for s in self.stages for each in s.folders)):
+            folder.open()
 
     @property
     def steps(self) -> int:

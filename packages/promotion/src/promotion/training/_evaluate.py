@@ -1,4 +1,4 @@
-"""Figures on held-out scenes: the same at every evaluation, and none of them trained on."""
+"""Figures on held-out scenes, the same at every evaluation and never trained on, and on folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 
 from promotion._model import BOTH, ProMotion, TaskName
+from promotion.datasets import FolderDataset
 from promotion.metrics import Alignment, Crop, DepthAccumulator, FlowAccumulator
 from promotion.scenes import SceneConfig, SceneDataset
 
@@ -50,4 +51,36 @@ def evaluate_scenes(
         figures |= {"epe": flow.compute().epe, "epe_zero": still.compute().epe}
     if "depth" in tasks:
         figures |= {"abs_rel": depth.compute().abs_rel, "abs_rel_median": flat.compute().abs_rel}
+    return figures
+
+
+@torch.no_grad()
+def evaluate_folder(model: ProMotion, dataset: FolderDataset, count: int) -> dict[str, float]:
+    """Measure `predict` on a data set on disk.
+
+    Args:
+        model: In evaluation mode.
+        dataset: Samples of any size, with flow or depth or both.
+        count: How many of them at most, evenly spaced.
+
+    Returns:
+        Endpoint error in pixels, where flow is known; Abs Rel by median alignment, where depth is.
+    """
+    flow, depth = FlowAccumulator(), DepthAccumulator(alignment=Alignment.MEDIAN, crop=Crop.NONE)
+    flows = depths = False
+    count = min(count, len(dataset))
+    for number in range(count):
+        sample = dataset[number * len(dataset) // count]
+        motion = model.predict(sample.image1, None if sample.alone else sample.image2)
+        if motion.flow is not None and sample.flow_valid.any():
+            flow.update(motion.flow, sample.flow, sample.flow_valid)
+            flows = True
+        if sample.depth_valid.any():
+            depth.update(motion.depth, sample.depth, sample.depth_valid)
+            depths = True
+    figures: dict[str, float] = {}
+    if flows:
+        figures["epe"] = flow.compute().epe
+    if depths:
+        figures["abs_rel"] = depth.compute().abs_rel
     return figures

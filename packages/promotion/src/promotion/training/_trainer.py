@@ -27,7 +27,7 @@ from promotion.training._checkpoints import (
     step_of,
 )
 from promotion.training._config import PARTS, StageConfig, TrainingConfig
-from promotion.training._evaluate import evaluate_scenes
+from promotion.training._evaluate import evaluate_folder, evaluate_scenes
 from promotion.training._log import TrainingLog
 from promotion.training._processes import start_processes
 from promotion.training._schedule import encoder_rate, rate
@@ -258,14 +258,18 @@ class Trainer:
         self.console.table(*report.cells())
 
     def _evaluate(self) -> None:
-        """Measure the averaged weights on held-out scenes of the stage."""
+        """Measure the averaged weights on held-out scenes of the stage, and on folders."""
         stage, _ = self.config.stage_at(self.step - 1)
         model = self.averaged()
         if self.accelerator.is_main_process:
             height, width = max(stage.sizes)
             scenes = replace(stage.scenes, height=height, width=width)
             count = self.config.held_out
-            self._log(evaluate_scenes(model, scenes, count, tasks=stage.tasks))
+            figures = evaluate_scenes(model, scenes, count, tasks=stage.tasks)
+            for folder in self.config.validation:
+                found = evaluate_folder(model, folder.open(), self.config.validation_samples)
+                figures |= {f"{name}_{folder.path.name}": value for name, value in found.items()}
+            self._log(figures)
         self.accelerator.wait_for_everyone()
 
     def _log(self, figures: dict[str, float]) -> None:
