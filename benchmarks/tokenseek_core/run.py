@@ -1,10 +1,10 @@
 """What a TokenSeek step costs beside dense and checkpointed ones, in the same run.
 
-Each group of steps, on a batch of which another share of the tokens carries the loss, is a file
-under benchmarks/results/tokenseek-core; groups that are there already are not measured again
-(--again does). At the end the table in the READMEs is made anew from the files, and a share above
-its limit ends with exit code 1. Times are seconds of the process on its one thread, so that other
-programs disturb them little.
+Each group of steps, on a batch of which another share of the tokens carries the loss or with
+another adapter in place of the weights, is a file under benchmarks/results/tokenseek-core; groups
+that are there already are not measured again (--again does). At the end the table in the READMEs is
+made anew from the files, and a share above its limit ends with exit code 1. Times are seconds of
+the process on its one thread, so that other programs disturb them little.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from transformers import PreTrainedModel
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core.inspect import Method, StepCost, chunked_loss, compare_steps
 from tokenseek_core.models import load_pretrained
+from tokenseek_core.models._adapters import with_adapters
+from tokenseek_core.models._four_bit import quantize
+from tokenseek_core.training import FinetuneSettings
+from tokenseek_core.training._settings import AdapterName
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/tokenseek-core"
@@ -100,67 +104,121 @@ CHUNKED = Row(
         loss=torch_chunked_loss,
     )
 )
-GROUPS: dict[float, tuple[Row, ...]] = {
-    1.0: (
-        CHECKPOINTED,
-        CHUNKED,
-        ours("r = 0.1, random", RANDOM, (0.14, 0.17, 0.45)),
-        ours("r = 0.1, TokenSeek scores", PAPER, (0.14, 0.20, 0.57)),
-        ours("r = 0.1, TokenSeek scores + checkpointing", PAPER, (0.03, 0.15, 0.65)),
-        ours("r = 0.3, random", dataclasses.replace(RANDOM, ratio=0.3)),
-        ours("r = 0.3, TokenSeek scores", dataclasses.replace(PAPER, ratio=0.3)),
-        ours("r = 0.1, sampled and injected (the default)", DEFAULT, (0.14, 0.20, 0.70)),
-        ours("r = 0.1, sampled and injected + checkpointing", DEFAULT, (0.03, 0.20, 0.75)),
-    ),
-    0.6: (
-        CHECKPOINTED,
-        CHUNKED,
-        ours("r = 0.1, TokenSeek scores", PAPER),
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps that are measured beside one dense step, on the same batch.
+
+    Args:
+        rows: The steps.
+        supervised: Share of the tokens that carry the loss.
+        adapter: What is trained in place of the weights, as `tokenseek finetune` calls it.
+    """
+
+    rows: tuple[Row, ...]
+    supervised: float = 1.0
+    adapter: AdapterName = "none"
+
+    def model(self) -> Any:
+        """SmolLM2, with fresh adapters of the usual rank where they are trained."""
+        model, _ = load_pretrained("smollm2", device=torch.device("cpu"), dtype=torch.float32)
+        adapters = FinetuneSettings(model="smollm2", data="", adapter=self.adapter).adapters
+        if self.adapter == "qlora":
+            quantize(model)
+        return model.train() if adapters is None else with_adapters(model, "", adapters).train()
+
+    def label(self, method: str) -> str:
+        """What the table calls one of its steps."""
+        return method if self.adapter == "none" else f"{ADAPTERS[self.adapter]}, {method}"
+
+
+ADAPTERS: dict[AdapterName, str] = {"lora": "LoRA", "loha": "LoHa", "qlora": "QLoRA"}
+
+
+def beside_adapters(saved: float, random: float, scored: float) -> tuple[Row, ...]:
+    """The rows of an adapter, with the largest shares that are saved, and of the time."""
+    return (
+        ours("r = 0.1, random", RANDOM, (saved, 0.45, random)),
+        ours("r = 0.1, TokenSeek scores", PAPER, (saved, 0.45, scored)),
         ours("r = 0.1, sampled and injected (the default)", DEFAULT),
+    )
+
+
+GROUPS = {
+    "supervised-100": Group(
+        (
+            CHECKPOINTED,
+            CHUNKED,
+            ours("r = 0.1, random", RANDOM, (0.14, 0.17, 0.45)),
+            ours("r = 0.1, TokenSeek scores", PAPER, (0.14, 0.20, 0.57)),
+            ours("r = 0.1, TokenSeek scores + checkpointing", PAPER, (0.03, 0.15, 0.65)),
+            ours("r = 0.3, random", dataclasses.replace(RANDOM, ratio=0.3)),
+            ours("r = 0.3, TokenSeek scores", dataclasses.replace(PAPER, ratio=0.3)),
+            ours("r = 0.1, sampled and injected (the default)", DEFAULT, (0.14, 0.20, 0.70)),
+            ours("r = 0.1, sampled and injected + checkpointing", DEFAULT, (0.03, 0.20, 0.75)),
+        ),
     ),
-    0.12: (
-        CHECKPOINTED,
-        Row(Method("dense, head on the rows with a target alone", loss=loss_of_targets)),
-        CHUNKED,
-        ours("answers: all those tokens, a tenth of the others", ANSWERS, (0.25, 0.20, 0.50)),
-        ours("answers + checkpointing", ANSWERS, (0.06, 0.20, 0.55)),
+    "supervised-60": Group(
+        (
+            CHECKPOINTED,
+            CHUNKED,
+            ours("r = 0.1, TokenSeek scores", PAPER),
+            ours("r = 0.1, sampled and injected (the default)", DEFAULT),
+        ),
+        supervised=0.6,
     ),
+    "supervised-12": Group(
+        (
+            CHECKPOINTED,
+            Row(Method("dense, head on the rows with a target alone", loss=loss_of_targets)),
+            CHUNKED,
+            ours("answers: all those tokens, a tenth of the others", ANSWERS, (0.25, 0.20, 0.50)),
+            ours("answers + checkpointing", ANSWERS, (0.06, 0.20, 0.55)),
+        ),
+        supervised=0.12,
+    ),
+    "adapter-lora": Group(beside_adapters(0.14, 0.50, 0.68), adapter="lora"),
+    # It keeps the products of its thin matrices, as large as the weights, whatever the tokens are.
+    "adapter-loha": Group(beside_adapters(0.46, 0.56, 0.68), adapter="loha"),
+    # Each pass makes the weights anew out of their four bits.
+    "adapter-qlora": Group(beside_adapters(0.14, 0.52, 0.70), adapter="qlora"),
 }
-"""The rows by the share of the tokens that carry the loss; dense is measured with each."""
+"""The groups by the names of their files."""
 
 
-def path_of(supervised: float) -> Path:
+def path_of(group: str) -> Path:
     """The file of a group."""
-    return RESULTS / f"supervised-{round(100 * supervised)}.json"
+    return RESULTS / f"{group}.json"
 
 
-def measure(groups: list[float], repeats: int) -> None:
-    """Measure each group, its steps taking turns, and write it."""
+def measure(name: str, repeats: int) -> None:
+    """Measure a group, its steps taking turns, and write it."""
     torch.set_num_threads(1)  # what other cores do disturbs a single thread least
     torch.manual_seed(0)
-    model, _ = load_pretrained("smollm2", device=torch.device("cpu"), dtype=torch.float32)
-    model.train()
+    group = GROUPS[name]
+    model = group.model()
     ids = torch.randint(model.config.vocab_size, (1, LENGTH))
-    for supervised in groups:
-        labels = ids.clone()
-        labels[:, : round((1 - supervised) * LENGTH)] = -100
-        steps = [Method("dense"), *(row.method for row in GROUPS[supervised])]
-        batch = {"input_ids": ids, "labels": labels}
-        dense, *costs = compare_steps(model, batch, steps, repeats=repeats)
-        record = {
-            "model": "SmolLM2-135M-Instruct, dequantised from 4 bits to float32",
-            "batch": [1, LENGTH],
-            "supervised_share": supervised,
-            "dense": dense.summary(),
-            "steps": [cost.summary() | {"shares_of_dense": shares(cost, dense)} for cost in costs],
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-            "threads": torch.get_num_threads(),
-            "repeats": repeats,
-        }
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path_of(supervised).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    labels = ids.clone()
+    labels[:, : round((1 - group.supervised) * LENGTH)] = -100
+    steps = [Method("dense"), *(row.method for row in group.rows)]
+    batch = {"input_ids": ids, "labels": labels}
+    dense, *costs = compare_steps(model, batch, steps, repeats=repeats)
+    record = {
+        "model": "SmolLM2-135M-Instruct, dequantised from 4 bits to float32",
+        "adapter": group.adapter,
+        "batch": [1, LENGTH],
+        "supervised_share": group.supervised,
+        "dense": dense.summary(),
+        "steps": [cost.summary() | {"shares_of_dense": shares(cost, dense)} for cost in costs],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "repeats": repeats,
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path_of(name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def shares(cost: StepCost, dense: StepCost) -> dict[str, float]:
@@ -171,31 +229,31 @@ def shares(cost: StepCost, dense: StepCost) -> dict[str, float]:
     }
 
 
-def recorded() -> dict[float, dict[str, Any]]:
+def recorded() -> dict[str, dict[str, Any]]:
     """The groups that are on disk."""
     return {
-        supervised: json.loads(path_of(supervised).read_text(encoding="utf-8"))
-        for supervised in GROUPS
-        if path_of(supervised).exists()
+        name: json.loads(path_of(name).read_text(encoding="utf-8"))
+        for name in GROUPS
+        if path_of(name).exists()
     }
 
 
-def table(records: Mapping[float, dict[str, Any]]) -> str:
+def table(records: Mapping[str, dict[str, Any]]) -> str:
     """The Markdown table of all recorded steps."""
     lines = [
         "| carry the loss | step | saved for backward | working memory | time |",
         "|---|---|---|---|---|",
     ]
-    for supervised, record in records.items():
+    for name, record in records.items():
+        supervised = f"{100 * GROUPS[name].supervised:.0f} %"
         for step in record["steps"]:
             share = step["shares_of_dense"]
             saved = _percent(share["saved_bytes"])
             if share["kept_bytes"] and "+ checkpointing" in step["method"]:
                 saved += f" + {_percent(share['kept_bytes'])} keys and values"
             figures = [saved, _percent(share["working_bytes"]), _percent(share["cpu_seconds"])]
-            lines.append(
-                "| " + " | ".join([f"{100 * supervised:.0f} %", step["method"], *figures]) + " |"
-            )
+            label = GROUPS[name].label(step["method"])
+            lines.append("| " + " | ".join([supervised, label, *figures]) + " |")
     return "\n".join(lines)
 
 
@@ -211,18 +269,19 @@ def write_tables(text: str) -> None:
         path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def above_limits(records: Mapping[float, dict[str, Any]]) -> list[str]:
+def above_limits(records: Mapping[str, dict[str, Any]]) -> list[str]:
     """A sentence for each share that is above its limit."""
     found = []
-    for supervised, record in records.items():
-        for row, step in zip(GROUPS[supervised], record["steps"], strict=True):
+    for group, record in records.items():
+        for row, step in zip(GROUPS[group].rows, record["steps"], strict=True):
             share = step["shares_of_dense"]
             figures = (share["saved_bytes"], share["working_bytes"], share["cpu_seconds"])
             for name, value, limit in zip(
                 ("saved for backward", "working memory", "time"), figures, row.limits, strict=True
             ):
                 if value > limit:
-                    found.append(f"{row.method.name}: {name} {value:.1%} is above {limit:.0%}")
+                    label = GROUPS[group].label(row.method.name)
+                    found.append(f"{label}: {name} {value:.1%} is above {limit:.0%}")
     return found
 
 
@@ -233,9 +292,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="timed steps; the shortest counts")
     arguments = parser.parse_args()
     done = {} if arguments.again else recorded()
-    missing = [supervised for supervised in GROUPS if supervised not in done]
-    if missing:
-        measure(missing, arguments.repeats)
+    for name in GROUPS:
+        if name not in done:
+            measure(name, arguments.repeats)
     records = recorded()
     write_tables(table(records))
     sys.stdout.write(table(records) + "\n")
