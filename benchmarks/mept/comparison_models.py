@@ -107,9 +107,9 @@ class VerbaliserForm(CausalForm):
         routed = model.peft_config["default"].peft_type.value == "MEPT"
         return given | ({"routing_mask": batch["attention_mask"]} if routed else {})
 
-    def chosen(self, sample: TaskSample, scores: Tensor) -> int:
-        """The label whose first token is the likeliest."""
-        return int(scores[0, self.first_tokens(sample)].argmax())
+    def choice_scores(self, sample: TaskSample, scores: Tensor) -> Tensor:
+        """What the first token of each label scores."""
+        return scores[0, self.first_tokens(sample)]
 
     def first_tokens(self, sample: TaskSample) -> list[int]:
         """The tokens that the labels begin with."""

@@ -71,6 +71,13 @@ def test_experts_that_all_groups_use_alike_tell_nothing() -> None:
     assert information([0, 0, 1, 1], alike, single) == [0, 0]
 
 
+def test_where_rounding_alone_is_left_the_information_is_none() -> None:
+    experts, counts = 4, (3, 7, 11)  # thirds and elevenths do not add up to one
+    members = [group for group, count in enumerate(counts) for _ in range(count * experts)]
+    alike = [[place % experts] for place in range(len(members))]
+    assert information(members, alike) == [0]
+
+
 def test_the_information_of_two_choices_is_that_of_a_table_of_halves() -> None:
     """One group chooses 0 and 1, the other 1 and 2: half of all choices tell the group."""
     found = information([0, 1], [[0, 1], [1, 2]])

@@ -181,8 +181,9 @@ def test_a_sample_of_record_is_judged_candidate_by_candidate(tmp_path: Path) -> 
     assert [row["labels"] for row in form.train_rows(query("Bob"))] == [2, 3, 2]
     assert [row["labels"] for row in form.train_rows(sample(MOOD, "mud", "sad"))] == [1]
     scores = torch.tensor([[9.0, 9, 0, 1], [9, 9, 0, 3], [9, 9, 5, 6]])
-    assert form.chosen(query("Bob"), scores) == 1
-    assert form.chosen(sample(MOOD, "mud", "sad"), torch.tensor([[0.0, 1, 9, 9]])) == 1
+    assert form.choice_scores(query("Bob"), scores).tolist() == [1, 3, 1]
+    own = form.choice_scores(sample(MOOD, "mud", "sad"), torch.tensor([[0.0, 1, 9, 9]]))
+    assert own.tolist() == [0, 1]
     both = [query("Bob"), sample(MOOD, "mud", "sad")]
     answers = form.choose(model, form.questions(both), batch_size=2)
     assert 0 <= answers[0] < 3

@@ -98,11 +98,10 @@ def test_the_base_may_lie_elsewhere_but_must_be_the_same(
 
     other = save_tiny(tmp_path / "other", "bert", hidden_size=16)
     deeper = save_tiny(tmp_path / "deeper", "bert", num_hidden_layers=4)
-    for model in (other, deeper):
-        found = refused(capsys, runs["bert"], *options, str(model))
-        assert found == (
-            f"adapter ({runs['bert'] / 'adapter'}) must fit the model "
-            "(BertForSequenceClassification); give --model the one that it was trained on"
+    for model, found in ((other, "3 layers of width 16"), (deeper, "4 layers of width 32")):
+        assert refused(capsys, runs["bert"], *options, str(model)) == (
+            f"model (bert, {found}) must be like the one that the prompts were made for (bert, 3 "
+            "layers of width 32); load them on that one"
         )
 
 
@@ -236,6 +235,29 @@ def test_by_default_it_is_asked_what_it_was_trained_on(
 ) -> None:
     assert main(["eval", str(runs["docstrings"]), "--device", "cpu", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["samples"]) == {"docstrings"}
-    assert refused(capsys, runs["bert"]) == (
+
+
+def test_by_default_it_is_asked_what_its_run_scored_where_that_lay(
+    runs: dict[str, Path],
+    moods: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", str(runs["bert"]), "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = json.loads((runs["bert"] / "result.json").read_text())["test"]
+    assert found["scored"] == {"mood": "held out by the run"}
+    assert found["chosen"] == expected["chosen"]
+
+    copied = shutil.copytree(runs["bert"], tmp_path / "copied")
+    record = json.loads((copied / "run.json").read_text())
+    assert record["sources"] == {"mood": str(moods)}
+    gone = str(tmp_path / "gone.jsonl")
+    (copied / "run.json").write_text(json.dumps(record | {"sources": {"mood": gone}}))
+    assert refused(capsys, copied) == f"source ({gone}) must be an existing file; check the path"
+    alone = shutil.copytree(runs["bert"] / "adapter", tmp_path / "alone")  # as from a hub
+    assert refused(capsys, alone) == (
         "task (mood) must be given with its samples; write mood=FILE, or a folder or hub id"
     )

@@ -163,7 +163,7 @@ def test_what_cannot_be_asked_or_written_is_refused_and_nothing_written(
     runs: dict[str, Path], moods: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ("-o", str(tmp_path / "seen"))
-    assert refused(capsys, runs["bert"], *output) == (
+    assert refused(capsys, runs["bert"] / "adapter", "--task", "mood", *output) == (
         "task (mood) must be given with its samples; write mood=FILE, or a folder or hub id"
     )
     assert refused(capsys, runs["bert"], "--task", f"sst2={moods}", *output) == (

@@ -97,7 +97,7 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str], output: Path
         (
             ("--model", "/nowhere/model"),
             "model (/nowhere/model) must be a folder with a config.json; give such a folder, a hub "
-            "id (owner/name) or minilm",
+            "id (owner/name), minilm or smollm2",
         ),
         (
             ("--model", "minilm"),
@@ -195,7 +195,7 @@ def test_a_share_of_tokens_needs_a_package_that_replays_them(
             "empty",
             (),
             "model ({model}) must be a folder with a config.json; give such a folder, a hub id "
-            "(owner/name) or minilm",
+            "(owner/name), minilm or smollm2",
         ),
     ],
 )

@@ -48,7 +48,7 @@ class AdapterOptions(CommonOptions):
         tyro.conf.arg(metavar="NAME[=SOURCE]"),
     ] = ()
     """Tasks and where their samples are: a file, a folder or a hub id. By default those that the
-    adapter was trained on, if their names say where."""
+    adapter was trained on, where its run found them."""
 
     split: str = "validation"
     """Which split of a folder or the hub is read; a file has none."""
@@ -83,7 +83,7 @@ class AdapterOptions(CommonOptions):
         """
         own = OwnTask(self.labels, self.text_fields, self.label_field)
         trained = {task.name: task for task in saved.asked.tasks}
-        sources = find_sources(flat(self.task) or list(trained), own, known=trained)
+        sources = find_sources(flat(self.task) or saved.specs, own, known=trained)
         if saved.asked.form == "classification":
             for source in sources:
                 outputs_of(source.task, saved.asked.tasks)

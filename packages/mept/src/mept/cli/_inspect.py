@@ -116,7 +116,7 @@ def _tell(report: RoutingReport, kind: str, console: Console) -> None:
     console.table(
         f"Routing of {', '.join(f'{name} ({size})' for name, size in report.sizes.items())}",
         [
-            *("layer", "load of the experts, %", "dead", "evenness", "router's"),
+            *("layer", "load of the experts, %", "dead", "evenness of load", "of routers"),
             *(f"I({kind}; expert), nats", "silhouette", "nearest centroid"),
         ],
         [

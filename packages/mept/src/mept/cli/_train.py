@@ -18,10 +18,17 @@ from mept._families import family_of
 from mept.cli._options import flat
 from mept.cli._train_options import RANDOM, TrainOptions
 from mept.training._asked import Asked
+from mept.training._card import write_card
 from mept.training._docstrings import docstring_samples
 from mept.training._fit import Fitted, Schedule, fit, training_rows
 from mept.training._forms import Questions, Row
-from mept.training._model_places import MINILM, MINILM_HUB_ID, MINILM_INSTALL
+from mept.training._model_places import (
+    MINILM,
+    MINILM_HUB_ID,
+    MINILM_INSTALL,
+    SMOLLM2,
+    SMOLLM2_HUB_ID,
+)
 from mept.training._models import Base, load_base, load_config
 from mept.training._prompts import ADAPTER, with_prompts
 from mept.training._quiet import libraries_quiet
@@ -91,8 +98,9 @@ class Train(TrainOptions):
         self.row_method()
         device = first_device(self.device)
         own = OwnTask(self.labels, self.text_fields, self.label_field)
+        sources = find_sources(flat(self.task), own)
         splits = load_splits(
-            find_sources(flat(self.task), own),
+            sources,
             dev_size=self.dev_size,
             test_size=self.test_size,
             limit=self.limit,
@@ -102,7 +110,8 @@ class Train(TrainOptions):
             check_record(standing.folder.parent, self.decisive, splits.fingerprints)
         with libraries_quiet(console), self._base(standing, console) as place:
             ready = self._prepare(place, splits, device, console)
-            folder = self._open_folder(ready, place, splits, standing, console)
+            scored = {source.task.name: source.scored for source in sources}
+            folder = self._open_folder(ready, place, splits, scored, standing, console)
             fitted = self._fit(ready, folder, standing, device, console)
             trained = time.perf_counter()
             self._save(ready, folder)
@@ -186,6 +195,7 @@ class Train(TrainOptions):
         ready: Ready,
         place: str,
         splits: TaskSplits,
+        scored: dict[str, str | None],
         standing: Standing | None,
         console: Console,
     ) -> Path:
@@ -200,9 +210,10 @@ class Train(TrainOptions):
             folder = fresh_folder(self.output, default="mept-train")
             if self.source == RANDOM:
                 copytree(place, folder / BASE)
-            write_record(folder, self.decisive, splits.fingerprints)
+            write_record(folder, self.decisive, splits.fingerprints, scored)
         config = ready.model.peft_config["default"]
-        names = {RANDOM: str((folder / BASE).resolve()), MINILM: MINILM_HUB_ID}
+        made = str((folder / BASE).resolve())
+        names = {RANDOM: made, MINILM: MINILM_HUB_ID, SMOLLM2: SMOLLM2_HUB_ID}
         config.base_model_name_or_path = names.get(self.source, self.source)
         return folder
 
@@ -267,6 +278,8 @@ class Train(TrainOptions):
             "seconds": seconds,
         }
         write_json(folder / RESULT, result)
+        base = ready.model.peft_config["default"].base_model_name_or_path
+        write_card(folder / ADAPTER, ready.asked, result, base=base)
         console.table(
             f"Trained on {', '.join(tasks)}",
             ["figure", "value"],

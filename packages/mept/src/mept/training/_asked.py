@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedConfig
 
 from mept._families import FAMILIES, positions_of
+from mept.training._classification import output_count
 from mept.training._forms import FormName
 from tokenseek_common import InputError
 from tokenseek_common.data import Task
@@ -32,6 +33,11 @@ class Asked:
     max_length: int
     prefixed: bool
     model_type: str
+
+    @property
+    def output_count(self) -> int:
+        """How many outputs its head has; none where it writes."""
+        return output_count(self.tasks) if self.form == "classification" else 0
 
     @classmethod
     def choose(

@@ -65,11 +65,11 @@ class ClassificationForm(Form):
         logits: Tensor = model(**batch).logits
         return logits.float()
 
-    def chosen(self, sample: TaskSample, scores: Tensor) -> int:
-        """The likeliest class of the task, or the candidate that is likeliest right."""
+    def choice_scores(self, sample: TaskSample, scores: Tensor) -> Tensor:
+        """The logits of the task's classes, or of each candidate how far right is above wrong."""
         first, count = outputs_of(sample.task, self.tasks)
         own = scores[:, first : first + count]  # [rows, c]
-        return int((own[0] if sample.task.labels else own[:, 1] - own[:, 0]).argmax())
+        return own[0] if sample.task.labels else own[:, 1] - own[:, 0]
 
     def _encoded(self, sample: TaskSample) -> list[ClassificationExample]:
         if not sample.task.labels:

@@ -51,7 +51,8 @@ class Fitted:
 
     Args:
         dev_curve: Scores of the dev samples at each step that they were taken at.
-        chosen_step: The first step with the best of them, whose weights the model has.
+        chosen_step: That with the best of them, whose weights the model has; of several the one
+            that holds the right answers most likely.
         losses: Mean loss of the steps up to each step that it was logged at.
     """
 

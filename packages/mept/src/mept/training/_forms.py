@@ -60,8 +60,8 @@ class Form(ABC):
         """What a batch of such rows scores, [b] or [b, c]."""
 
     @abstractmethod
-    def chosen(self, sample: TaskSample, scores: Tensor) -> int:
-        """The index of the choice, by the scores of a sample's rows."""
+    def choice_scores(self, sample: TaskSample, scores: Tensor) -> Tensor:
+        """What each choice of a sample scores, [c], by the scores of the sample's rows."""
 
     def questions(self, samples: Sequence[TaskSample]) -> Questions:
         """Encode what samples ask, once."""
@@ -70,7 +70,18 @@ class Form(ABC):
     def choose(
         self, model: Any, questions: Questions, *, batch_size: int, advance: Advance | None = None
     ) -> list[int]:
-        """Choose an answer to every question.
+        """Choose an answer to every question, the likeliest; see `likelihoods`.
+
+        Returns:
+            The index of a choice for each sample.
+        """
+        found = self.likelihoods(model, questions, batch_size=batch_size, advance=advance)
+        return [int(each.argmax()) for each in found]
+
+    def likelihoods(
+        self, model: Any, questions: Questions, *, batch_size: int, advance: Advance | None = None
+    ) -> list[Tensor]:
+        """Ask a model how likely it holds each choice of every question.
 
         Args:
             model: A model with prompts.
@@ -79,7 +90,7 @@ class Form(ABC):
             advance: Told after each batch how many rows it had.
 
         Returns:
-            The index of a choice for each sample.
+            For each sample as many numbers as it has choices, which sum to one.
         """
         rows = [row for found in questions.rows for row in found]
         scores: list[Tensor] = [torch.empty(0)] * len(rows)
@@ -91,7 +102,7 @@ class Form(ABC):
                     advance(len(places))
         parts = torch.stack(scores).split([len(found) for found in questions.rows])
         pairs = zip(questions.samples, parts, strict=True)
-        return [self.chosen(sample, part) for sample, part in pairs]
+        return [self.choice_scores(sample, part).softmax(0) for sample, part in pairs]
 
 
 def batches(

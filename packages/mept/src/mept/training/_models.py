@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from mept._families import FAMILIES
 from mept.training._asked import Asked
-from mept.training._classification import ClassificationForm, output_count
+from mept.training._classification import ClassificationForm
 from mept.training._forms import Form
-from mept.training._model_places import MINILM, model_folder
+from mept.training._model_places import MINILM, ModelPlace, model_place
 from mept.training._text_to_text import CausalForm, Seq2SeqForm
 from tokenseek_common import InputError
 
@@ -50,7 +53,7 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
     """Load a model with its head and its tokenizer.
 
     Args:
-        source: "minilm", a folder that `save_pretrained` wrote, or an id on the hub.
+        source: "minilm", "smollm2", a folder that `save_pretrained` wrote, or an id on the hub.
         asked: What the head is for.
         device: Where the model goes.
         dtype: Its floating type.
@@ -59,7 +62,7 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
         InputError: There is no such model, it has no such head or no tokenizer, or it is of another
             type than the one that was to be asked so.
     """
-    with model_folder(source) as place:
+    with model_place(source) as place:
         config = _config(source, place)
         if config.model_type != asked.model_type:
             raise InputError(
@@ -68,14 +71,18 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
                 "choose another --model"
             )
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-            model, loaded = _head(asked, config).from_pretrained(
-                place,
-                dtype=dtype,
-                output_loading_info=True,
-                trust_remote_code=False,
-                **_head_settings(asked),
+            tokenizer = AutoTokenizer.from_pretrained(
+                place.name, trust_remote_code=False, **place.settings
             )
+            with redirect_stderr(io.StringIO()) if place.settings else nullcontext():  # its bar
+                model, loaded = head_class(asked).from_pretrained(
+                    place.name,
+                    dtype=dtype,
+                    **place.settings,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                    **_head_settings(asked),
+                )
         except (OSError, ValueError, SafetensorError) as error:
             raise _unreadable(source, error) from error
     if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, _SPACE}:
@@ -90,6 +97,10 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
                 f"model ({source}) must have a tokenizer with a padding token; give it one"
             )
         tokenizer.pad_token = tokenizer.eos_token
+    if place.settings:  # weights of GGUF, which are plain now, and said to be quantised still
+        del model.config.quantization_config
+        for name in ("is_quantized", "hf_quantizer", "quantization_method"):
+            vars(model).pop(name, None)
     tokenizer.padding_side = "right"  # a decoder's positions are counted from the left
     model.config.pad_token_id = tokenizer.pad_token_id  # where classifiers find the last token
     missing = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
@@ -102,29 +113,33 @@ def load_config(source: str) -> PreTrainedConfig:
     Raises:
         InputError: There is none that transformers can read.
     """
-    with model_folder(source) as place:
+    with model_place(source) as place:
         return _config(source, place)
 
 
-def _config(source: str, place: str) -> PreTrainedConfig:
+def _config(source: str, place: ModelPlace) -> PreTrainedConfig:
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            place.name, trust_remote_code=False, **place.settings
+        )
     except (OSError, ValueError) as error:
         raise _unreadable(source, error) from error
     return config
 
 
-def _head(asked: Asked, config: PreTrainedConfig) -> Any:
+def head_class(asked: Asked) -> Any:
+    """The class of transformers that opens a model with the head that it is asked through."""
     if asked.form == "classification":
         return AutoModelForSequenceClassification
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    is_decoder = FAMILIES[asked.model_type].kind == "decoder"
+    return AutoModelForCausalLM if is_decoder else AutoModelForSeq2SeqLM
 
 
 def _head_settings(asked: Asked) -> dict[str, Any]:
     if asked.form != "classification":
         return {}
     # A head of another width is a head for other labels, and begins anew.
-    return {"num_labels": output_count(asked.tasks), "ignore_mismatched_sizes": True}
+    return {"num_labels": asked.output_count, "ignore_mismatched_sizes": True}
 
 
 def _form(asked: Asked, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Form:

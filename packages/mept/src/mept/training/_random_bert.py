@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _WORD_PIECES = 2000
+_NORMALIZER = normalizers.BertNormalizer()
+_WORDS = pre_tokenizers.BertPreTokenizer()
 
 
 def save_random_bert(folder: Path, texts: Iterable[str], *, seed: int) -> None:
@@ -18,7 +21,7 @@ def save_random_bert(folder: Path, texts: Iterable[str], *, seed: int) -> None:
 
     Args:
         folder: Where it goes.
-        texts: What the tokenizer learns its pieces of words from.
+        texts: What the tokenizer takes its words from.
         seed: Decides the weights.
     """
     tokenizer = _tokenizer(texts)
@@ -40,15 +43,9 @@ def save_random_bert(folder: Path, texts: Iterable[str], *, seed: int) -> None:
 
 
 def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.WordPieceTrainer(
-            vocab_size=_WORD_PIECES, special_tokens=list(_SPECIAL), show_progress=False
-        ),
-    )
+    tokenizer = Tokenizer(models.WordPiece(_vocabulary(texts), unk_token="[UNK]"))
+    tokenizer.normalizer = _NORMALIZER
+    tokenizer.pre_tokenizer = _WORDS
     end, start = ((name, _SPECIAL.index(name)) for name in ("[SEP]", "[CLS]"))
     tokenizer.post_processor = processors.BertProcessing(end, start)
     return PreTrainedTokenizerFast(
@@ -60,3 +57,21 @@ def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         mask_token="[MASK]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+
+
+def _vocabulary(texts: Iterable[str]) -> dict[str, int]:
+    """All characters, at the start of a word and inside it, and the most frequent words.
+
+    Counted here: a trainer of `tokenizers` numbers characters in the order of a table in memory,
+    and so breaks ties otherwise in every process.
+    """
+    words = Counter(
+        word
+        for text in texts
+        for word, _ in _WORDS.pre_tokenize_str(_NORMALIZER.normalize_str(text))
+    )
+    characters = sorted(set().union(*words))
+    pieces = [*_SPECIAL, *characters, *(f"##{character}" for character in characters)]
+    frequent = [word for word, _ in words.most_common() if len(word) > 1]
+    pieces += frequent[: _WORD_PIECES - len(pieces)]
+    return {piece: place for place, piece in enumerate(pieces)}

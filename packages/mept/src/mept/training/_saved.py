@@ -35,6 +35,13 @@ class SavedAdapter:
     asked: Asked
 
     @property
+    def specs(self) -> list[str]:
+        """The tasks that it was trained on, as a command line names them, and where they lay."""
+        sources = (self.run or {}).get("sources", {})
+        names = [task.name for task in self.asked.tasks]
+        return [f"{name}={sources[name]}" if sources.get(name) else name for name in names]
+
+    @property
     def run(self) -> dict[str, Any] | None:
         """What the run recorded of itself; None where the adapter lies without it."""
         record = _read(self.folder.parent / RECORD)
@@ -48,11 +55,21 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_record(
-    folder: Path, options: Mapping[str, object], samples: Mapping[str, object]
+    folder: Path,
+    options: Mapping[str, object],
+    samples: Mapping[str, object],
+    sources: Mapping[str, str | None],
 ) -> None:
-    """Write what a run is asked for, before it begins."""
+    """Write what a run is asked for, before it begins.
+
+    Args:
+        folder: The run's.
+        options: Those that make it what it is.
+        samples: Fingerprints of what it learns, chooses by and is scored on.
+        sources: Where what is scored lies, by task; None where it is made at run time.
+    """
     versions = {name: version(name) for name in _PACKAGES}
-    content = {"options": options, "samples": samples, "versions": versions}
+    content = {"options": options, "samples": samples, "sources": sources, "versions": versions}
     write_json(folder / RECORD, content)
 
 

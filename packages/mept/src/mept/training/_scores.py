@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
+from mept.training._by_class import ByClass, by_class, tell_by_class
 from mept.training._forms import Form, Questions
 from mept.training._text_to_text import TextToTextForm
 from tokenseek_common.cli import Console
-from tokenseek_common.data import score_predictions
+from tokenseek_common.data import TaskSample, score_predictions
 
 Metrics = dict[str, dict[str, float]]
 
@@ -23,11 +27,13 @@ class Scores:
         samples: How many, of each task.
         chosen: The metrics of each task, where the model chose among the answers.
         written: The same, where it wrote what it liked; None if it was not asked to.
+        classes: The choices of each task with fixed labels, label by label; see `by_class`.
     """
 
     samples: dict[str, int]
     chosen: Metrics
     written: Metrics | None
+    classes: ByClass
 
     @property
     def mean(self) -> float:
@@ -40,7 +46,7 @@ class Scores:
         return {"score": self.mean, **vars(self)}
 
     def tell(self, console: Console, title: str) -> None:
-        """Print a table."""
+        """Print a table of the scores, and one of the labels of each task."""
         by_way = {"chosen": self.chosen} | ({"written": self.written} if self.written else {})
         console.table(
             title,
@@ -53,11 +59,24 @@ class Scores:
                 if metric != "score" or len(metrics) > 2  # else it is the one metric again
             ],
         )
+        tell_by_class(self.classes, console)
 
 
 def mean_score(metrics: Metrics) -> float:
     """The unweighted mean over tasks, as SuperGLUE has it."""
     return fmean(found["score"] for found in metrics.values())
+
+
+def mean_likelihood(samples: Sequence[TaskSample], likelihoods: Sequence[Tensor]) -> float:
+    """How likely a model holds what is right, from 0 to 1, averaged over samples."""
+    return fmean(
+        sum(
+            float(share)
+            for choice, share in zip(sample.choices, found, strict=True)
+            if choice in sample.answers
+        )
+        for sample, found in zip(samples, likelihoods, strict=True)
+    )
 
 
 def score_samples(
@@ -91,4 +110,5 @@ def score_samples(
             texts = form.write(model, samples, batch_size=batch_size, advance=progress.advance)
         written = score_predictions(samples, texts)
     counted = dict(Counter(sample.task.name for sample in samples))
-    return Scores(counted, score_predictions(samples, choices), written)
+    scored = score_predictions(samples, choices)
+    return Scores(counted, scored, written, by_class(samples, choices))

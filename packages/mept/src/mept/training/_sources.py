@@ -58,6 +58,13 @@ class TaskSource:
     test: str | None = None
 
     @property
+    def scored(self) -> str | None:
+        """Where what is scored lies, the same from every folder; None if it is made at run time."""
+        where = self.test or self.train
+        path = Path(where).expanduser() if where is not None else None
+        return str(path.resolve()) if path is not None and path.exists() else where
+
+    @property
     def has_splits(self) -> bool:
         """Whether the source holds a split to be scored: a single file does not."""
         return self.train is None or not Path(self.train).expanduser().is_file()

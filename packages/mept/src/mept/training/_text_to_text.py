@@ -52,9 +52,9 @@ class TextToTextForm(Form):
         """The input with each choice."""
         return [self.row(sample, choice) for choice in sample.choices]
 
-    def chosen(self, sample: TaskSample, scores: Tensor) -> int:
-        """The likeliest choice."""
-        return int(scores.argmax())
+    def choice_scores(self, sample: TaskSample, scores: Tensor) -> Tensor:
+        """The log-likelihoods of the choices, which are the rows."""
+        return scores
 
     def write(
         self,

@@ -15,10 +15,15 @@ from transformers import (
 )
 
 from mept.training._forms import Form, Questions
-from mept.training._scores import mean_score
+from mept.training._scores import mean_likelihood, mean_score
 from tokenseek_common.cli import Console
 from tokenseek_common.data import score_predictions
 from tokenseek_common.training import FiniteTrainer, Watch, trainer_arguments
+
+RANK = "rank"
+"""What checkpoints are ranked by: the score, and among equal scores the likelihood."""
+
+_TIE = 1e-6  # less than any score of fewer than a million samples differs by
 
 FOLDER = "checkpoints"
 """Where checkpoints lie in the folder of a run."""
@@ -42,18 +47,23 @@ class ScoringTrainer(FiniteTrainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Score the dev samples; what the Trainer chooses its best checkpoint by."""
-        choices = self.form.choose(
+        likelihoods = self.form.likelihoods(
             self.model, self.dev, batch_size=self.args.per_device_eval_batch_size
         )
+        choices = [int(each.argmax()) for each in likelihoods]
         by_task = score_predictions(self.dev.samples, choices)
-        scores = {f"{metric_key_prefix}_score": mean_score(by_task)}
+        scores = {
+            f"{metric_key_prefix}_score": mean_score(by_task),
+            f"{metric_key_prefix}_likelihood": mean_likelihood(self.dev.samples, likelihoods),
+        }
         for task, metrics in by_task.items():
             scores[f"{metric_key_prefix}_{task}"] = metrics["score"]
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, scores
         )
-        return scores
+        tied = scores[f"{metric_key_prefix}_score"], scores[f"{metric_key_prefix}_likelihood"]
+        return scores | {f"{metric_key_prefix}_{RANK}": tied[0] + _TIE * tied[1]}
 
 
 class ScoreWatch(Watch):
@@ -109,7 +119,7 @@ def training_arguments(
         eval_steps=evaluate_every,
         save_steps=evaluate_every,
         save_total_limit=3,  # the best, the newest, and one more: the newest may be cut off
-        metric_for_best_model="score",
+        metric_for_best_model=RANK,
         greater_is_better=True,
         logging_steps=evaluate_every,
         **settings,
