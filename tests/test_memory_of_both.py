@@ -33,7 +33,9 @@ def llama() -> LlamaForCausalLM:
 
 
 def prompted() -> Any:
-    return get_peft_model(llama(), MeptConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    return get_peft_model(
+        llama(), MeptConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, router_init="orthogonal")
+    )
 
 
 def working(model: Any) -> int:

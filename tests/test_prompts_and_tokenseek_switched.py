@@ -105,7 +105,10 @@ def test_prompts_that_are_switched_off_leave_a_step_of_tokenseek_alone() -> None
 def test_a_step_has_the_prompts_of_the_adapter_that_was_chosen() -> None:
     model = tuned(tiny_model("llama"))
     with apply_tokenseek(model, CONFIG):
-        model.add_adapter("other", MeptConfig(num_virtual_tokens=5, top_k=2, init_std=1.0))
+        model.add_adapter(
+            "other",
+            MeptConfig(num_virtual_tokens=5, top_k=2, init_std=1.0, router_init="orthogonal"),
+        )
         model.set_adapter("other")
         loss, found = step(model)
         model.set_adapter("default")

@@ -30,7 +30,9 @@ HEADS: dict[str, tuple[str, Any]] = {
 def prompt_gradients(*, family: str) -> dict[str, Any]:
     """Loss and gradients of a tiny model with prompts in float64, as shares of the CPU's."""
     task, head = HEADS[family]
-    config = MeptConfig(task_type=task, num_virtual_tokens=3, top_k=2, init_std=1.0)
+    config = MeptConfig(
+        task_type=task, num_virtual_tokens=3, top_k=2, init_std=1.0, router_init="orthogonal"
+    )
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by an old name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         model = get_peft_model(random_model(head, tiny_config(family)), config).double()

@@ -148,6 +148,7 @@ def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
             num_virtual_tokens=rows,
             num_experts=shape["experts"],
             top_k=shape["top_k"],
+            router="linear",
             aux_loss_coef=shape.get("balance", 0.0),
             init=shape.get("init", "normal"),
         ),
@@ -155,6 +156,7 @@ def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
             num_virtual_tokens=rows,
             num_experts=1,
             shared_expert=False,
+            router="linear",
             init=shape.get("init", "normal"),
         ),
         "prompt": lambda: PromptTuningConfig(

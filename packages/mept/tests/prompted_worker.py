@@ -16,7 +16,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from tiny import tiny_batch, tiny_model, tuned
+from mept import fit_routers
+from tiny import prompts_of, tiny_batch, tiny_model, tuned
 
 FAMILIES = ("llama", "t5")
 WRAPPERS = ("ddp", "fsdp2")
@@ -55,6 +56,10 @@ def main(rank: int, store: Path, output: Path) -> None:
             for seed in (1, 2):  # two steps, since a first one may leave its wrapper in a bad state
                 outer(**tiny_batch(family, seed=10 * seed + rank)).loss.backward()
             results[f"{family} {wrapper}"] = gradients(model)
+        model = DistributedDataParallel(tuned(tiny_model(family)))
+        count = fit_routers(model, [tiny_batch(family, seed=seed + 5 * rank) for seed in range(4)])
+        results[f"{family} fitted"] = prompts_of(model.module)
+        assert count == 12
     torch.save(results, output / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Prompts = dict[str, Tensor]  # "0.router", "0.experts", "0.shared", "1.router", ...
+# Cosine routers have a "0.router_scale" too, the logarithm of what cosines are multiplied by.
 
 
 def mixed(rows: list[Tensor], prompts: Prompts, layer: int, k: int, divisor: int = 0) -> Tensor:
@@ -23,13 +24,26 @@ def mixed(rows: list[Tensor], prompts: Prompts, layer: int, k: int, divisor: int
     for row in rows:
         pooled = pooled + row / torch.sqrt((row * row).mean() + 1e-6)
     pooled = pooled / (divisor or max(1, len(rows)))
-    powers = [torch.exp((weights * pooled).sum()) for weights in router]
+    powers = [
+        torch.exp(logit) for logit in logits(pooled, router, prompts.get(f"{layer}.router_scale"))
+    ]
     shares = [power / sum(powers) for power in powers]
     best = sorted(range(len(shares)), key=lambda e: float(shares[e].detach()), reverse=True)[:k]
     total = prompts.get(f"{layer}.shared", torch.zeros_like(experts[0]))
     for e in best:
         total = total + shares[e] * experts[e]
     return total
+
+
+def logits(pooled: Tensor, router: Tensor, log_scale: Tensor | None) -> list[Tensor]:
+    """What a router says: products, or of a cosine router scaled cosines; 0 where it sees none."""
+    products = [(weights * pooled).sum() for weights in router]
+    if log_scale is None:
+        return products
+    length = torch.sqrt((pooled * pooled).sum()) if bool((pooled != 0).any()) else 1.0
+    lengths = [torch.sqrt((weights * weights).sum()) for weights in router]
+    scale = torch.exp(log_scale[0])
+    return [scale * x / (length * y) for x, y in zip(products, lengths, strict=True)]
 
 
 def with_prompts(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from reference import Prompts, causal_mask
+from reference import Prompts, causal_mask, logits
 from tokenseek_common.rows import RowRecord, RowSelection, anchored
 
 
@@ -109,11 +109,17 @@ class TwoPasses:
             recorded = cast(Recorded, self.rows.routing_of(layer))
             pooled, chosen = anchored(recorded.pooled, pooled), recorded.chosen
         else:
-            chosen = self.chosen.get(layer, (pooled @ router.T).topk(self.k).indices)
+            ranked = self.router_logits(layer, pooled, router)
+            chosen = self.chosen.get(layer, ranked.topk(self.k).indices)
             self.routing[layer] = Recorded(pooled, chosen)
-        shares = (pooled @ router.T).softmax(-1)
+        shares = self.router_logits(layer, pooled, router).softmax(-1)
         gates = shares * torch.zeros_like(shares).scatter(1, chosen, 1)
         return torch.einsum("be,epd->bpd", gates, experts) + self.prompts[f"{layer}.shared"]
+
+    def router_logits(self, layer: str, pooled: Tensor, router: Tensor) -> Tensor:
+        """What the router of a layer says, [b, e]."""
+        log_scale = self.prompts.get(f"{layer}.router_scale")
+        return torch.stack([torch.stack(logits(row, router, log_scale)) for row in pooled])
 
     def all_rows(self, module: nn.Module, name: str, states: Tensor) -> Tensor:
         """Keep the keys or values of a layer in pass one; merge those of pass two among them."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from reference import Prompts, causal_mask
+from reference import Prompts, causal_mask, logits
 
 Choose = Callable[[int, Tensor], list[int]]  # a layer's number and its shares, to its experts
 Routing = dict[int, list[int]]  # the experts of each layer
@@ -82,8 +82,8 @@ def mixed(
     """The prompt rows of one input at one layer, [p, d]."""
     router, experts = prompts[f"{layer}.router"], prompts[f"{layer}.experts"]
     pool = pooled(tokens, seen, keep)
-    shares = torch.stack([torch.exp((weights * pool).sum()) for weights in router])
-    shares = shares / shares.sum()
+    said = logits(pool, router, prompts.get(f"{layer}.router_scale"))
+    shares = torch.stack(said).softmax(0)
     total = prompts.get(f"{layer}.shared", torch.zeros_like(experts[0]))
     for e in choose(layer, shares):
         total = total + shares[e] * experts[e]

@@ -142,7 +142,7 @@ def test_a_saved_adapter_holds_prompts_alone(tmp_path: Path) -> None:
     loaded = PeftModel.from_pretrained(tiny_model("llama"), tmp_path)
     saved = {path.name for path in tmp_path.iterdir()}
     assert saved == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
-    stored = 3 * (4 * 3 * 32 + 3 * 32 + 4 * 32)  # L (E P d + P d + E d)
+    stored = 3 * (4 * 3 * 32 + 3 * 32 + 4 * 32 + 1)  # L (E P d + P d + E d), and a scale
     assert sum(p.numel() for p in prompts_of(loaded).values()) == stored
     assert model.get_nb_trainable_parameters()[0] == stored
 
@@ -180,7 +180,7 @@ def test_a_second_adapter_may_lack_a_shared_expert() -> None:
     assert torch.isfinite(logits(model)).all()
     model.delete_adapter("default")
     assert set(prompts_of(model, "bare")) == {
-        f"{layer}.{kind}" for layer in range(3) for kind in ("router", "experts")
+        f"{layer}.{kind}" for layer in range(3) for kind in ("router", "router_scale", "experts")
     }
 
 
@@ -224,8 +224,10 @@ def test_prompts_are_drawn_while_other_initialisation_is_switched_off() -> None:
     with initialization.no_init_weights():
         model = tuned(tiny_model("llama"), init_std=0.02, num_virtual_tokens=40)
     for name, parameter in prompts_of(model).items():
-        if "router" in name:
-            rows = parameter @ parameter.T
+        if "scale" in name:
+            assert float(parameter.detach().exp()) == pytest.approx(10)
+        elif "router" in name:
+            rows = parameter @ parameter.T / 32  # cosine routers have rows of unit mean square
             torch.testing.assert_close(rows, torch.eye(4, dtype=rows.dtype), atol=1e-6, rtol=0)
         else:
             assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.1)
@@ -246,7 +248,7 @@ def test_experts_may_start_as_xavier_or_as_embeddings_of_tokens() -> None:
 
 def test_more_experts_than_width_have_orthonormal_columns() -> None:
     router = prompts_of(tuned(tiny_model("llama"), num_experts=40))["0.router"]
-    columns = router.T @ router
+    columns = router.T @ router / 32
     torch.testing.assert_close(columns, torch.eye(32, dtype=columns.dtype), atol=1e-6, rtol=0)
 
 
@@ -281,7 +283,9 @@ def test_a_whole_model_can_be_pickled() -> None:
 
 def test_adapters_may_be_injected_without_a_wrapper() -> None:
     expected = logits(tuned(tiny_model("llama")))
-    config = MeptConfig(num_virtual_tokens=3, num_experts=4, top_k=2, init_std=1.0)
+    config = MeptConfig(
+        num_virtual_tokens=3, num_experts=4, top_k=2, init_std=1.0, router_init="orthogonal"
+    )
     model = tiny_model("llama")
     torch.manual_seed(1)
     inject_adapter_in_model(config, model)

@@ -58,6 +58,16 @@ from tokenseek_common import InputError
             )
             for value in ("0", 0, [0, "1"], [0, True])
         ],
+        ({"router": "mean"}, "router (mean) must be cosine or linear; cosine is the default"),
+        (
+            {"router_init": "mean"},
+            "router_init (mean) must be kmeans or orthogonal; kmeans is the default",
+        ),
+        (
+            {"router": "linear", "router_init": "kmeans"},
+            "router_init (kmeans) must be orthogonal where router is linear, only cosines are "
+            "largest with the nearest centroid; choose router='cosine'",
+        ),
         (
             {"gate_normalize": "mean"},
             "gate_normalize (mean) must be none or sum; none is the default",
@@ -97,8 +107,17 @@ def test_the_official_spelling_counts_the_rows_of_all_experts() -> None:
     config = MeptConfig.from_official(
         num_virtual_tokens=10, num_virtual_tokens_full=40, topk=2, router_noise=1.0
     )
-    expected = MeptConfig(num_virtual_tokens=10, num_experts=4, top_k=2, router_noise=1.0)
-    assert config == expected
+    sizes: dict[str, Any] = {"num_virtual_tokens": 10, "num_experts": 4, "top_k": 2}
+    assert config == MeptConfig(**sizes, router="linear", router_noise=1.0)
+
+
+def test_new_prompts_have_cosine_routers_and_those_of_the_paper_linear_ones() -> None:
+    assert (MeptConfig().router, MeptConfig().router_init) == ("cosine", "kmeans")
+    assert MeptConfig(num_experts=1).router_init == "orthogonal"
+    paper = MeptConfig.paper(task_type="SEQ_CLS", num_experts=8)
+    assert (paper.router, paper.router_init, paper.router_noise) == ("linear", "orthogonal", 1.0)
+    assert (paper.num_virtual_tokens, paper.num_experts, paper.top_k) == (10, 8, 1)
+    assert (paper.init, paper.task_type) == ("xavier", "SEQ_CLS")
 
 
 def test_rows_that_no_number_of_experts_makes_are_refused() -> None:

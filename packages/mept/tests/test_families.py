@@ -172,7 +172,7 @@ def test_legacy_pool_is_the_formula_of_the_papers_code(
     family: str, blocks: str, seen: int, layer: int
 ) -> None:
     """Padding counts: of a decoder, what is in front of the two tokens before the first label."""
-    model = tuned(tiny_model(family), legacy_pool=True)
+    model = tuned(tiny_model(family), legacy_pool=True, router="linear")
     inputs: list[torch.Tensor] = []
     block = model.get_submodule(f"base_model.model.{blocks}.{layer}.base_layer")
     block.register_forward_pre_hook(lambda _, args: inputs.append(args[0][1]))

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from mept import fit_routers
 from prompted_worker import FAMILIES, WRAPPERS
-from tiny import tiny_batch, tiny_model, tuned
+from tiny import prompts_of, tiny_batch, tiny_model, tuned
 from two_processes import results_of_two
 
 WORKER = Path(__file__).with_name("prompted_worker.py")
@@ -37,3 +38,15 @@ def test_two_processes_give_the_mean_of_the_gradients_of_their_halves(
         for name, gradient in expected.items():
             # The model's own norms round to float32, and sums are ordered differently.
             torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_fit_the_same_routers_whatever_each_has_read(
+    family: str, results: list[dict[str, Any]]
+) -> None:
+    model = tuned(tiny_model(family))
+    fit_routers(model, [tiny_batch(family, seed=seed) for seed in range(4)])  # of the first
+    for result in results:
+        for name, expected in prompts_of(model).items():
+            assert torch.equal(result[f"{family} fitted"][name], expected)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mept import RoutingRecord, record_routing
+from reference import logits
 from tiny import DECODERS, FAMILIES, SEQ2SEQ, prompts_of, tiny_batch, tiny_model, tuned
 from tiny_models import checkpointed
 
@@ -70,13 +71,14 @@ def inputs_of(modules: list[nn.Module], run: Callable[[], Any]) -> list[Tensor]:
     return [found[module] for module in modules]
 
 
-def by_hand(tokens: list[Tensor], router: Tensor) -> tuple[Tensor, Tensor, list[int], Tensor]:
+def by_hand(
+    tokens: list[Tensor], router: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor, list[int], Tensor]:
     """Pooled state, probabilities, choices and gates of one input at one layer."""
     pooled = torch.zeros_like(router[0])
     for token in tokens:
         pooled += token / torch.sqrt((token * token).mean() + 1e-6) / len(tokens)
-    powers = torch.stack([torch.exp((row * pooled).sum()) for row in router])
-    shares = powers / powers.sum()
+    shares = torch.stack(logits(pooled, router, log_scale)).softmax(0)
     best = sorted(range(len(router)), key=lambda e: -float(shares[e]))[:K]
     gates = torch.zeros_like(shares)
     for e in best:
@@ -99,7 +101,11 @@ def test_a_batch_leaves_what_its_inputs_give_by_hand_one_by_one(family: str) -> 
         seen = range(2) if family in DECODERS else range(n)  # two tokens have no label
         for layer in range(3):
             tokens = states[layer][0, -n:]
-            expected = by_hand([tokens[i] for i in seen], prompts[f"{layer}.router"])
+            expected = by_hand(
+                [tokens[i] for i in seen],
+                prompts[f"{layer}.router"],
+                prompts[f"{layer}.router_scale"],
+            )
             units = units_of(parts[layer], states[3 + layer])[0, -n:]
             activations = sum(units[i].abs() for i in seen) / len(seen)
             found = (record.pooled, record.probabilities, record.chosen, record.gates)

@@ -35,6 +35,8 @@ def material(
 
 def slow(given: dict[str, Any], k: int, divisor: int = 0) -> Tensor:
     prompts = {"0.router": given["router"], "0.experts": given["experts"]}
+    if given.get("log_scale") is not None:
+        prompts["0.router_scale"] = given["log_scale"]
     if given["shared"] is not None:
         prompts["0.shared"] = given["shared"]
     inputs = zip(given["hidden_states"], given["mask"], strict=True)
@@ -70,6 +72,22 @@ def test_rows_of_a_batch_are_those_of_each_input_by_plain_loops(
     torch.testing.assert_close(route(**given, top_k=k).prompts, slow(given, k))
 
 
+@settings(max_examples=20, deadline=None)
+@given(e=st.integers(1, 5), k=st.integers(1, 5), seed=st.integers(0, 99))
+def test_a_cosine_router_is_that_of_plain_loops(e: int, k: int, seed: int) -> None:
+    given = material(e=e, seed=seed) | {"log_scale": torch.tensor([1.3], dtype=torch.float64)}
+    given["mask"][0] = False
+    torch.testing.assert_close(route(**given, top_k=min(k, e)).prompts, slow(given, min(k, e)))
+
+
+def test_a_cosine_router_does_not_mind_how_long_its_rows_and_its_tokens_are() -> None:
+    given = material() | {"log_scale": torch.tensor([2.0], dtype=torch.float64)}
+    expected = route(**given, top_k=2).logits
+    assert expected.abs().max() <= math.exp(2.0)
+    given["router"] = given["router"] * torch.tensor([[0.01], [1.0], [30.0], [1e4]])
+    torch.testing.assert_close(route(**given, top_k=2, divisor=17).logits, expected)
+
+
 def test_what_is_masked_changes_nothing() -> None:
     given = material()
     expected = route(**given, top_k=2)
@@ -102,6 +120,12 @@ def test_gradients_are_those_of_finite_differences() -> None:
         return route(h, mask, w, x, s, top_k=2).prompts
 
     assert torch.autograd.gradcheck(rows, tensors)
+
+    def cosine_rows(h: Tensor, w: Tensor, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        return route(h, mask, w, x, s, top_k=2, log_scale=t).prompts
+
+    log_scale = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(cosine_rows, [*tensors, log_scale])
 
 
 def test_an_expert_that_nobody_chose_gets_a_gradient_of_zeros() -> None:

@@ -57,7 +57,7 @@ def step(model: Any, family: str, **changes: Any) -> tuple[float, dict[str, Tens
 def test_every_trainable_tensor_gets_a_gradient_and_no_other(family: str, k: int) -> None:
     model = tuned(tiny_model(family), num_experts=8, top_k=k)
     _, grads = step(model, family)
-    assert len(grads) == 9
+    assert len(grads) == 12
     assert all(p.grad is None for n, p in model.named_parameters() if not p.requires_grad)
     assert all(float(g.norm()) > 0 for g in grads.values())
 
@@ -371,7 +371,8 @@ def test_a_block_can_be_wrapped_without_peft() -> None:
     mask = torch.ones(2, 3, dtype=torch.bool)
     current.prompted = Prompted(2, mask, divisor=torch.full((2, 1), 3))
     parameters = (block.mept_router["own"], block.mept_experts["own"], block.mept_shared["own"])
-    routing = route(tokens[:, 2:], mask, *parameters, top_k=2)
+    scale = block.mept_router_scale["own"]
+    routing = route(tokens[:, 2:], mask, *parameters, top_k=2, log_scale=scale)
     expected = block.base_layer(torch.cat([routing.prompts, tokens[:, 2:]], dim=1))
     assert torch.equal(block(tokens), expected)
     assert not hasattr(PromptedBlock.__new__(PromptedBlock), "base_layer")

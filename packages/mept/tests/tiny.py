@@ -50,6 +50,7 @@ def tuned(model: PreTrainedModel, task: str | None = None, **settings: Any) -> A
         "num_experts": 4,
         "top_k": 2,
         "init_std": 1.0,
+        "router_init": "orthogonal",
     }
     task = task or TASKS[model.config.model_type]
     return get_peft_model(model, MeptConfig(task_type=task, **chosen | settings))

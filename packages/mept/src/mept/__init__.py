@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from mept._collator import RoutingCollator
 from mept._config import MeptConfig
+from mept._fit_routers import fit_routers
 from mept._recording import RoutingRecord, record_routing
 from mept._routing import Routing, balance_loss, route, z_loss
 from mept._tuner import MeptModel
@@ -19,6 +20,7 @@ __all__ = [
     "RoutingRecord",
     "__version__",
     "balance_loss",
+    "fit_routers",
     "record_routing",
     "route",
     "z_loss",

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from mept._current import Call, Current, Generation
 from mept._decoder import DecoderStack
 from mept._encoder import EmbeddedStack, EncoderStack
-from mept._families import Family, reads_only, stack_of, window_of
+from mept._families import Family, blocks_of, reads_only, stack_of, window_of
+from mept._layer import PromptedBlock
 from mept._routing import balance_loss, z_loss
 from mept._scope import IGNORED
 from mept._stack import Arguments, Stack, named_arguments
@@ -83,7 +84,8 @@ class Attached:
             return output
         if not (model.training and torch.is_grad_enabled()):
             return output
-        config = active[1]
+        name, config = active
+        self._warn_of_unfitted(model, name)
         if not (config.aux_loss_coef or config.z_loss_coef):
             return output
         if call.labels is None:
@@ -94,6 +96,18 @@ class Attached:
             )
             return output
         return with_loss(output, self._share_of_step(call) * router_loss(call, config))
+
+    def _warn_of_unfitted(self, model: PreTrainedModel, name: str) -> None:
+        """Say once that routers train from rows that were to be replaced first."""
+        first = blocks_of(stack_of(model, self.family), self.family)[0]
+        if not isinstance(first, PromptedBlock) or name not in first.unfitted:
+            return
+        first.unfitted.discard(name)
+        warnings.warn(
+            "router_init (kmeans) has no effect before mept.fit_routers(model, batches) is called, "
+            "and training has begun from random rows; call it first, or choose orthogonal",
+            stacklevel=2,
+        )
 
     def _share_of_step(self, call: Call) -> Tensor | float:
         """How much of a step the loss of a call is, by its targets; the first token is none.

@@ -11,6 +11,8 @@ from peft import PeftConfig
 from mept._peft_type import MEPT
 from tokenseek_common import InputError
 
+Router = Literal["cosine", "linear"]
+RouterInit = Literal["kmeans", "orthogonal"]
 Normalize = Literal["none", "sum"]
 Scope = Literal["auto", "all"]
 Init = Literal["normal", "xavier", "vocab", "hidden"]
@@ -47,6 +49,22 @@ class MeptConfig(PeftConfig):
         metadata={
             "help": "layers with experts of their own, the first among them; others carry on the "
             "rows of the layer before; None is all"
+        },
+    )
+    router: Router | None = field(
+        default=None,
+        metadata={
+            "help": "cosine has scaled cosines of router rows and pooled tokens as logits, linear "
+            "their products, as the paper; None is cosine, and linear in a config that was saved "
+            "before there was a choice"
+        },
+    )
+    router_init: RouterInit | None = field(
+        default=None,
+        metadata={
+            "help": "how the rows of routers start; kmeans puts them at centroids of what they "
+            "read, once `mept.fit_routers` is called; orthogonal leaves them random; None is "
+            "kmeans for cosine routers of several experts"
         },
     )
     router_noise: float = field(
@@ -119,6 +137,11 @@ class MeptConfig(PeftConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.router is None:  # PEFT has always written its version to files
+            self.router = "cosine" if self.peft_version is None else "linear"
+        if self.router_init is None:
+            has_choice = self.router == "cosine" and self.num_experts != 1
+            self.router_init = "kmeans" if has_choice else "orthogonal"
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.peft_type = MEPT
         self.required = self.made_for  # that of a folder; a config may be used again for another
@@ -130,6 +153,8 @@ class MeptConfig(PeftConfig):
                 "num_experts takes all"
             )
         for name, choice in (
+            ("router", Router),
+            ("router_init", RouterInit),
             ("gate_normalize", Normalize),
             ("routing_scope", Scope),
             ("init", Init),
@@ -140,6 +165,11 @@ class MeptConfig(PeftConfig):
                     f"{name} ({getattr(self, name)}) must be {' or '.join((first, *others))}; "
                     f"{first} is the default"
                 )
+        if self.router_init == "kmeans" and self.router == "linear":
+            raise InputError(
+                "router_init (kmeans) must be orthogonal where router is linear, only cosines are "
+                "largest with the nearest centroid; choose router='cosine'"
+            )
         if self.gate_normalize == "sum" and self.top_k == 1:
             raise InputError(
                 "gate_normalize (sum) must be none where top_k is 1, a gate of always 1 would "
@@ -189,6 +219,21 @@ class MeptConfig(PeftConfig):
             )
 
     @classmethod
+    def paper(cls, **settings: Any) -> MeptConfig:
+        """The settings of the paper's code, as its README runs it, where it says.
+
+        Args:
+            settings: Further settings, or others.
+
+        Example:
+            >>> MeptConfig.paper(task_type="SEQ_CLS").router
+            'linear'
+        """
+        official: dict[str, Any] = {"router": "linear", "router_noise": 1.0, "init": "xavier"}
+        official |= {"num_virtual_tokens": 10, "num_experts": 4, "top_k": 1}
+        return cls(**official | settings)
+
+    @classmethod
     def from_official(
         cls, *, num_virtual_tokens: int, num_virtual_tokens_full: int, topk: int, **settings: Any
     ) -> MeptConfig:
@@ -222,7 +267,10 @@ class MeptConfig(PeftConfig):
                 "experts"
             )
         return cls(
-            num_virtual_tokens=num_virtual_tokens, num_experts=experts, top_k=topk, **settings
+            num_virtual_tokens=num_virtual_tokens,
+            num_experts=experts,
+            top_k=topk,
+            **settings | {"router": settings.get("router", "linear")},
         )
 
 

@@ -22,11 +22,15 @@ from tokenseek_common import InputError
 if TYPE_CHECKING:
     from mept._config import MeptConfig
 
+LOGIT_SCALE = 10.0
+"""What the cosines of a router are multiplied by at first."""
+
 
 class Initial(NamedTuple):
     """The trainable tensors of one layer."""
 
     router: Float[Tensor, "e d"]
+    log_scale: Float[Tensor, "1"] | None
     experts: Float[Tensor, "e p d"]
     shared: Float[Tensor, "p d"] | None
 
@@ -39,7 +43,7 @@ class Start(NamedTuple):
 
 
 def initial(config: MeptConfig, hidden_size: int, start: Start) -> Initial:
-    """Draw them: an orthogonal router, experts as asked for, and a small shared expert.
+    """Draw them: orthogonal rows of a router, experts as asked for, and a small shared expert.
 
     The shared expert is never zero, where the norm of a pre-norm block multiplies gradients by a
     thousand.
@@ -58,7 +62,21 @@ def initial(config: MeptConfig, hidden_size: int, start: Start) -> Initial:
         experts = config.init_std * torch.randn(size)
     if shared is None and config.shared_expert:
         shared = config.init_std * torch.randn(size[1:])
-    return Initial(_orthogonal(config.num_experts, hidden_size), experts, shared)
+    log_scale = torch.tensor([math.log(LOGIT_SCALE)]) if config.router == "cosine" else None
+    router = _orthogonal(config.num_experts, hidden_size)
+    if config.router == "cosine":
+        router = router * row_length(hidden_size)
+    return Initial(router, log_scale, experts, shared)
+
+
+def row_length(hidden_size: int) -> float:
+    """How long the rows of cosine routers are at first: of unit mean square.
+
+    Only their direction counts, and optimizers that move every number by about the learning rate
+    turn shorter ones further: rows of length 1 are turned to what all inputs have in common, away
+    from what tells them apart, within some ten steps.
+    """
+    return math.sqrt(hidden_size)
 
 
 def starts(model: PreTrainedModel, family: Family, config: MeptConfig) -> dict[str, Start]:

@@ -45,8 +45,10 @@ class PromptedBlock(nn.Module):
         self.current = current
         self.settings: dict[str, MeptConfig] = {}
         self.mept_router = nn.ParameterDict()
+        self.mept_router_scale = nn.ParameterDict()  # of cosine routers, its logarithm
         self.mept_experts = nn.ParameterDict()
         self.mept_shared = nn.ParameterDict()
+        self.unfitted: set[str] = set()  # prompts whose router waits for `fit_routers`
 
     @property
     def active(self) -> str | None:
@@ -70,10 +72,21 @@ class PromptedBlock(nn.Module):
         drawn = initial(config, hidden_size, start)
         device, dtype = place_of(self.base_layer)
         self.settings[name] = config
+        waits = config.router_init == "kmeans" and not config.inference_mode
+        (self.unfitted.add if waits else self.unfitted.discard)(name)
         self.mept_router[name] = nn.Parameter(drawn.router.to(device, dtype))
+        if drawn.log_scale is not None:
+            self.mept_router_scale[name] = nn.Parameter(drawn.log_scale.to(device, dtype))
         self.mept_experts[name] = nn.Parameter(drawn.experts.to(device, dtype))
         if drawn.shared is not None:
             self.mept_shared[name] = nn.Parameter(drawn.shared.to(device, dtype))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Loaded routers wait for nothing more."""
+        self.unfitted = {n for n in self.unfitted if f"{prefix}mept_router.{n}" not in state_dict}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, hidden_states: Float[Tensor, "b n d"], *args: Any, **kwargs: Any) -> Any:
         """Run the block on this layer's prompt rows and the tokens."""
@@ -123,6 +136,7 @@ class PromptedBlock(nn.Module):
             self.mept_experts[name],
             self.mept_shared[name] if config.shared_expert else None,
             top_k=config.top_k,
+            log_scale=self.mept_router_scale[name] if config.router == "cosine" else None,
             noise=config.router_noise if self.is_noisy else 0.0,
             gumbel=config.gumbel and self.is_noisy,
             normalize=config.gate_normalize == "sum",

@@ -145,7 +145,7 @@ def record_routing(model: nn.Module) -> Iterator[RoutingRecord]:
         >>> record.probabilities.shape
         torch.Size([12, 64, 4])
     """
-    blocks, down = _blocks_in_use(model)
+    blocks, down = blocks_in_use(model)
     if not blocks:
         raise InputError(
             f"model ({type(model).__name__}) must have prompts in use; "
@@ -158,7 +158,7 @@ def record_routing(model: nn.Module) -> Iterator[RoutingRecord]:
         yield record
 
 
-def _blocks_in_use(model: nn.Module) -> tuple[dict[int, PromptedBlock], str]:
+def blocks_in_use(model: nn.Module) -> tuple[dict[int, PromptedBlock], str]:
     """The blocks with prompts by their index, and where their units go down."""
     host = next((module for module in model.modules() if ATTRIBUTE in vars(module)), None)
     if not isinstance(host, PreTrainedModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -47,6 +48,7 @@ def route(
     shared: Float[Tensor, "p d"] | None,
     *,
     top_k: int,
+    log_scale: Float[Tensor, "1"] | None = None,
     noise: float = 0.0,
     gumbel: bool = False,
     normalize: bool = False,
@@ -61,6 +63,9 @@ def route(
         z_b = W s_b (1 + noise * eps),  p_b = softmax(z_b)                                (3), (4)
         g_be = p_be where e is among the k largest, else 0,  Pi_b = sum_e g_be X_e + S    (5), (6)
 
+    A cosine router has in place of W s_b the cosines of its rows with s_b, times exp(log_scale):
+    no row is longer than another, and a step of an optimizer cannot make it so.
+
     The gates are dense: an expert that nobody chose still gets a gradient, of zeros. All of it is
     computed in float32, or in float64 where an argument is.
 
@@ -71,6 +76,7 @@ def route(
         experts: The prompt rows of each expert, X.
         shared: Rows that are added for every input, S.
         top_k: Experts used for an input.
+        log_scale: What the cosines are multiplied by, its logarithm; None has a linear router.
         noise: Standard deviation of the relative noise on the logits.
         gumbel: Draw the experts by the Gumbel-max trick instead of taking the likeliest. The
             gates stay the probabilities without that noise, and the gradient passes the draw
@@ -88,7 +94,7 @@ def route(
         router, experts = router.to(dtype), experts.to(dtype)
         pooled = pool(hidden_states.to(dtype), mask, divisor)  # [b, d]
         pooled = pooled if recorded is None else anchored(recorded.pooled, pooled)
-        logits = pooled @ router.T  # [b, e]
+        logits = router_logits(pooled, router, log_scale)  # [b, e]
         factor = noise_like(logits, noise) if recorded is None else recorded.noise
         noisy = logits * factor
         probabilities = noisy.softmax(-1)
@@ -120,6 +126,15 @@ def pool(
 def token_count(mask: Bool[Tensor, "b n"]) -> Int[Tensor, "b 1"]:
     """The tokens of each input that its router sees, at least one, Eq. (2)."""
     return mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def router_logits(
+    pooled: Float[Tensor, "b d"], router: Float[Tensor, "e d"], log_scale: Float[Tensor, "1"] | None
+) -> Float[Tensor, "b e"]:
+    """What a router says of pooled tokens: products, or scaled cosines, Eq. (3)."""
+    if log_scale is None:
+        return pooled @ router.T
+    return log_scale.to(pooled.dtype).exp() * (F.normalize(pooled) @ F.normalize(router).T)
 
 
 def noise_like(logits: Float[Tensor, "b e"], deviation: float) -> Float[Tensor, "b e"]:

@@ -22,7 +22,7 @@ from tokenseek_common import InputError
 class MeptLayer(PromptedBlock, BaseTunerLayer):
     """A block with the prompts of one adapter or more."""
 
-    adapter_layer_names = ("mept_router", "mept_experts", "mept_shared")
+    adapter_layer_names = ("mept_router", "mept_router_scale", "mept_experts", "mept_shared")
 
     @property
     def active(self) -> str | None:
@@ -105,8 +105,8 @@ class MeptModel(BaseTuner):
         start = self.starts.pop(current_key, Start())
         layer.add_prompts(adapter_name, peft_config, hidden_size, start)
         if adapter_name not in self.active_adapters:
-            for prompts in (layer.mept_router, layer.mept_experts, layer.mept_shared):
-                if adapter_name in prompts:
+            for kind in layer.adapter_layer_names:
+                if adapter_name in (prompts := getattr(layer, kind)):
                     prompts[adapter_name].requires_grad_(False)
 
     def _replace_module(

@@ -105,7 +105,7 @@ def test_a_classifier_learns_a_task_and_the_adapter_scores_the_same_when_it_is_r
     assert right / 30 == result["test"]["score"]
 
 
-@pytest.mark.parametrize(("experts", "at_rest"), [(1, ["*.mept_router.*"]), (4, [])])
+@pytest.mark.parametrize(("experts", "at_rest"), [(1, ["*.mept_router*"]), (4, [])])
 def test_routers_have_a_learning_rate_of_their_own_and_a_single_one_may_rest(
     experts: int,
     at_rest: list[str],
@@ -127,6 +127,30 @@ def test_routers_have_a_learning_rate_of_their_own_and_a_single_one_may_rest(
     options = ("--router-learning-rate", "0.5", "--num-experts", str(experts), "--quiet")
     task = ("--task", f"mood={moods}", *OWN, "--output", str(output))
     assert main(["train", "--model", str(models["bert"]), *task, *options]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "router", "start"),
+    [
+        ((), "cosine", "kmeans"),
+        (("--router-init", "orthogonal"), "cosine", "orthogonal"),
+        (("--router", "linear"), "linear", "orthogonal"),
+    ],
+)
+def test_routers_start_at_what_they_read_and_the_command_says_so(
+    options: tuple[str, ...],
+    router: str,
+    start: str,
+    models: dict[str, Path],
+    moods: Path,
+    output: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train(models["bert"], output, "--task", f"mood={moods}", *OWN, "--steps", "3", *options)
+    config = json.loads((output / "adapter" / "adapter_config.json").read_text())
+    assert (config["router"], config["router_init"]) == (router, start)
+    note = "routers start at k-means centroids of what they read of 24 rows"
+    assert (note in " ".join(capsys.readouterr().err.split())) == (start == "kmeans")
 
 
 def test_the_adapter_is_the_checkpoint_that_scored_best(
@@ -269,11 +293,12 @@ def test_the_sizes_of_prompts_are_those_of_the_formula(
     train(models["bert"], output, "--task", f"mood={moods}", *OWN, *options)
     layers, experts, used, rows, width = 3, 5, 2, 3, 32
     head = 2 * width + 2
-    stored = layers * (experts * rows * width + rows * width + experts * width)
+    routing = experts * width + 1  # the rows of a router, and its scale
+    stored = layers * (experts * rows * width + rows * width + routing)
     assert result_of(output)["parameters"] == {
         "trainable": stored + head,
         "stored": stored,
-        "active": layers * (used * rows * width + rows * width + experts * width),
+        "active": layers * (used * rows * width + rows * width + routing),
         "rows": rows,
     }
 
@@ -283,7 +308,7 @@ def test_without_a_shared_expert_none_is_counted(
 ) -> None:
     options = ("--no-shared-expert", "--steps", "1", "--quiet")
     train(models["bert"], output, "--task", f"mood={moods}", *OWN, *options)
-    assert result_of(output)["parameters"]["stored"] == 3 * (4 * 3 * 32 + 4 * 32)
+    assert result_of(output)["parameters"]["stored"] == 3 * (4 * 3 * 32 + 4 * 32 + 1)
 
 
 def test_a_first_run_needs_neither_files_nor_arguments(

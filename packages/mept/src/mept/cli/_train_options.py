@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from mept._config import Init, MeptConfig
+from mept._config import Init, MeptConfig, Router, RouterInit
 from mept.training._fit import Schedule
 from mept.training._forms import FormName
 from mept.training._model_places import MINILM, has_minilm
@@ -86,6 +86,14 @@ class TrainOptions(CommonOptions):
         bool, on_unless("Leave out the rows that are the same for every input.")
     ] = True
     """Add rows that are the same for every input."""
+
+    router: Router = "cosine"
+    """What routers say: scaled cosines of their rows and what they read, or linear, the paper's
+    products, with which most experts end up unused."""
+
+    router_init: RouterInit | None = None
+    """Where the rows of routers start: at centroids of what they read (kmeans), by one pass over
+    256 rows, or at random (orthogonal); by default kmeans for cosine routers."""
 
     router_noise: float = 0.0
     """Relative noise on the router's logits in training."""
@@ -181,6 +189,8 @@ class TrainOptions(CommonOptions):
             "num_experts": self.num_experts,
             "top_k": self.top_k,
             "shared_expert": self.shared_expert,
+            "router": self.router,
+            "router_init": self.router_init,
             "router_noise": self.router_noise,
             "aux_loss_coef": self.aux_loss_coef,
         }

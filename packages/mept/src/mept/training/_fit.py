@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 
+from mept._fit_routers import fit_routers
 from mept.training._forms import Form, Questions, Row
 from mept.training._trainer import FOLDER, ScoreWatch, ScoringTrainer, training_arguments
 from tokenseek_common.cli import Console
 from tokenseek_common.data import TaskSample, mix_samples
 from tokenseek_common.training import train_to_end
 
-ROUTERS = "*.mept_router.*"
-"""What routers' parameters are called."""
+ROUTERS = "*.mept_router*"
+"""What routers' parameters are called: rows, and scales of cosine routers."""
+
+FIT_ROWS = 256
+"""Rows that routers read before they start, about."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,11 @@ def fit(
         seed=schedule.seed,
         data_seed=schedule.seed,
     )
+    if checkpoint is None and model.peft_config["default"].router_init == "kmeans":
+        read = [rows[i : i + schedule.batch_size] for i in range(0, FIT_ROWS, schedule.batch_size)]
+        batches = [form.collator(list(part)) for part in read if part]
+        count = fit_routers(model, batches, seed=schedule.seed)
+        console.note(f"routers start at k-means centroids of what they read of {count} rows")
     rate = schedule.router_learning_rate
     with under:
         trainer = ScoringTrainer(

@@ -14,6 +14,8 @@ from tokenseek_common.tuning import count_parameters
 class PromptSizes:
     """Numbers of prompts, with L layers, E experts of which k are used, P rows of width d.
 
+    Cosine routers have one number more in every layer, their scale.
+
     Args:
         trainable: All that is trained, a head too.
         stored: Of the prompts, L(EPd + Pd + Ed).
@@ -53,7 +55,8 @@ def prompt_sizes(model: nn.Module) -> PromptSizes:
         settings = block.settings[name]
         router, experts = block.mept_router[name], block.mept_experts[name]
         shared = block.mept_shared[name].numel() if settings.shared_expert else 0
-        stored += router.numel() + experts.numel() + shared
-        active += router.numel() + settings.top_k * experts[0].numel() + shared
+        routing = router.numel() + (settings.router == "cosine")
+        stored += routing + experts.numel() + shared
+        active += routing + settings.top_k * experts[0].numel() + shared
         rows = settings.num_virtual_tokens
     return PromptSizes(count_parameters(model).trainable, stored, active, rows)
