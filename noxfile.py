@@ -76,7 +76,7 @@ PACKAGES = {
     "promotion-flow": Package(
         "promotion",
         "promotion",
-        extras="[spring,tensorboard]",
+        extras="[onnx,spring,tensorboard]",
         coverage=99,
         scripts=(
             "accuracy.py",

@@ -1,4 +1,5 @@
 from ._config import ProMotionConfig
+from ._export import Export, export_model
 from ._losses import LossConfig, Losses, losses
 from ._model import ProMotion, ProMotionOutput
 from ._motion import Motion
@@ -6,6 +7,7 @@ from ._motion import Motion
 __version__: str
 
 __all__ = [
+    "Export",
     "LossConfig",
     "Losses",
     "Motion",
@@ -13,5 +15,6 @@ __all__ = [
     "ProMotionConfig",
     "ProMotionOutput",
     "__version__",
+    "export_model",
     "losses",
 ]

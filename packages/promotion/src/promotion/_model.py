@@ -155,9 +155,10 @@ class ProMotion(
             image2 = None
         pictures = image1 if image2 is None else torch.cat([image1, image2])
         found = self.extract(pictures)
-        first = found.features[: len(image1)]
+        count = image1.shape[0]  # a symbol where the model is exported, which len would fix
+        first = found.features[:count]
         output = ProMotionOutput(
-            assignments=None if found.assignments is None else found.assignments[: len(image1)],
+            assignments=None if found.assignments is None else found.assignments[:count],
             denoising_loss=found.denoising_loss,
             margin_loss=found.margin_loss,
         )
@@ -165,7 +166,7 @@ class ProMotion(
         if image2 is not None:
             decoded = self.flow(
                 first,
-                found.features[len(image1) :],
+                found.features[count:],
                 iterations=self.config.iterations if iterations is None else iterations,
                 start=start,
             )

@@ -28,6 +28,11 @@ COMMANDS: Commands = {
         "promotion.cli._synth",
         "Synth",
     ),
+    "export": CommandPlace(
+        "Export a model as one file that runs without this package, and try it.",
+        "promotion.cli._export",
+        "Export",
+    ),
     "train": CommandPlace(
         "Train a model as a YAML file says.",
         "promotion.cli._train",

@@ -24,10 +24,14 @@ LARGEST_VOLUME = 2**28
 def correlation(
     first: Float[Tensor, "b d h w"], second: Float[Tensor, "b d h w"], *, radius: int, levels: int
 ) -> AllPairs | OnDemand:
-    """All pairs, or on demand where they would take more than `LARGEST_VOLUME`."""
+    """All pairs, or on demand where they would take more than `LARGEST_VOLUME`.
+
+    A gradient takes all pairs, and so does an export, which does not know the sizes.
+    """
     b, _, h, w = first.shape
-    fits = b * (h * w) ** 2 * first.element_size() <= LARGEST_VOLUME
-    kind = AllPairs if fits or torch.is_grad_enabled() else OnDemand
+    all_pairs = torch.compiler.is_exporting() or torch.is_grad_enabled()
+    fits = all_pairs or b * (h * w) ** 2 * first.element_size() <= LARGEST_VOLUME
+    kind = AllPairs if fits else OnDemand
     return kind(first, second, radius=radius, levels=levels)
 
 
@@ -125,9 +129,10 @@ class _Window:
         self.fraction = (place - whole)[..., None]
         offsets = torch.arange(-radius, radius + 2, device=centre.device)
         cells = whole[..., None].long() + offsets  # [b, 2, n, 2 r + 2]
-        limits = torch.tensor([size[1], size[0]], device=centre.device).view(1, 2, 1, 1)
-        self.inside = (cells >= 0) & (cells < limits)
-        x, y = cells.clamp_min(0).minimum(limits - 1).unbind(1)
+        x, y = cells.unbind(1)
+        inside_x, inside_y = (x >= 0) & (x < size[1]), (y >= 0) & (y < size[0])
+        self.inside = torch.stack([inside_x, inside_y], 1)
+        x, y = x.clamp(0, size[1] - 1), y.clamp(0, size[0] - 1)
         self.index: Int[Tensor, "b n s t"] = y[..., :, None] * size[1] + x[..., None, :]
 
     def blend(self, values: Float[Tensor, "b n s t"]) -> Float[Tensor, "b n q"]:

@@ -18,12 +18,12 @@ Shapes: `b` batch, `d` channels, `h w` cells, `n` = h w tokens, `m` keys.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from promotion.nn._sharpening import sharpening
 
 STEP = 0.1
 """eta of the sparsifying step."""
@@ -78,10 +78,8 @@ class SubspaceBlock(nn.Module):
         query, key = (
             x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (projected, pooled)
         )  # [b, heads, n or m, d / heads]
-        # Softmax over more keys than in training would be flatter: its logits grow with log(m).
-        sharpening = max(1.0, math.log(key.shape[2]) / math.log(TRAINED_KEYS))
-        scale = sharpening / math.sqrt(query.shape[-1])
-        attended = F.scaled_dot_product_attention(query, key, key, scale=scale)
+        query = query * sharpening(key.shape[2], TRAINED_KEYS, like=query)
+        attended = F.scaled_dot_product_attention(query, key, key)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promotion.nn._sharpening import sharpening
+
 TRAINED_CELLS = 320
 """Cells of a typical training picture; the softmax over more of them is sharpened to match."""
 
@@ -39,42 +41,44 @@ class GlobalMatching(nn.Module):
     ) -> Float[Tensor, "b 2 h w"]:
         """The displacement of each cell, in cells (right, down)."""
         d, h, w = first.shape[1:]
-        reach = min(h, 2 * self.radius + 1) * min(w, 2 * self.radius + 1)
-        sharpening = max(1.0, math.log(reach) / math.log(TRAINED_CELLS))
-        first = first * (self.temperature * sharpening / math.sqrt(d))
+        window = 2 * self.radius + 1
+        reach = torch.sym_min(h, window) * torch.sym_min(w, window)
+        sharper = sharpening(reach, TRAINED_CELLS, like=first)
+        first = first * (self.temperature * sharper / math.sqrt(d))
         places = grid(h, w, like=first)
+        if torch.compiler.is_exporting():  # the number of blocks would be that of one size
+            return self._match(first, second, places, places) - places
         rows = []
         for y in range(0, h, BLOCK):
-            blocks = [self._match(first, second, places, y, x) for x in range(0, w, BLOCK)]
-            rows.append(torch.cat(blocks, 3))
+            row = []
+            for x in range(0, w, BLOCK):
+                block = (..., slice(y, y + BLOCK), slice(x, x + BLOCK))
+                around = (
+                    ...,
+                    slice(max(0, y - self.radius), y + BLOCK + self.radius),
+                    slice(max(0, x - self.radius), x + BLOCK + self.radius),
+                )
+                row.append(self._match(first[block], second[around], places[block], places[around]))
+            rows.append(torch.cat(row, 3))
         displacement: Tensor = torch.cat(rows, 2) - places
         return displacement
 
     def _match(
         self,
-        first: Float[Tensor, "b d h w"],
-        second: Float[Tensor, "b d h w"],
-        places: Float[Tensor, "2 h w"],
-        y: int,
-        x: int,
+        first: Float[Tensor, "b d i j"],
+        second: Float[Tensor, "b d u v"],
+        own: Float[Tensor, "2 i j"],
+        near: Float[Tensor, "2 u v"],
     ) -> Float[Tensor, "b 2 i j"]:
-        """Where the cells of the block at (y, x) are found in the second frame."""
-        block = (..., slice(y, y + BLOCK), slice(x, x + BLOCK))
-        low_y, low_x = max(0, y - self.radius), max(0, x - self.radius)
-        around = (
-            ...,
-            slice(low_y, y + BLOCK + self.radius),
-            slice(low_x, x + BLOCK + self.radius),
-        )
-        own, near = places[block], places[around]
+        """Where cells of the first frame, at places `own`, are found among those at `near`."""
         within_x = (own[0, 0, :, None] - near[0, 0]).abs() <= self.radius  # [j, v]
         within_y = (own[1, :, 0, None] - near[1, :, 0]).abs() <= self.radius  # [i, u]
         within = within_y[:, None, :, None] & within_x[None, :, None, :]  # [i, j, u, v]
-        logits = first[block].flatten(2).transpose(1, 2) @ second[around].flatten(2)
+        logits = first.flatten(2).transpose(1, 2) @ second.flatten(2)
         logits = logits.masked_fill(~within.flatten(2).flatten(0, 1), -math.inf)
         found = logits.softmax(-1) @ near.flatten(1).T  # [b, i j, 2]
-        cells: Tensor = found.transpose(1, 2).unflatten(2, own.shape[1:])
-        return cells
+        places: Tensor = found.transpose(1, 2).unflatten(2, own.shape[1:])
+        return places
 
 
 def grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 h w"]:

@@ -114,7 +114,7 @@ class PrototypeLearner(nn.Module):
         self, tokens: Float[Tensor, "b n d"], prototypes: Float[Tensor, "k p"]
     ) -> Float[Tensor, "b n d"]:
         """Refine the prototypes to each picture by EM, and hand them back to its tokens."""
-        theta = self.up(prototypes).expand(len(tokens), -1, -1)  # [b, k, d]
+        theta = self.up(prototypes).expand(tokens.shape[0], -1, -1)  # [b, k, d]
         key, value = self.key(tokens), self.value(tokens)
         shares = self.expect(key, theta)
         for _ in range(self.em_steps):
