@@ -37,7 +37,7 @@ from tokenseek_common.data._task_encoding import (
     encode_prompt,
     encode_seq2seq,
 )
-from tokenseek_common.data._task_sources import load_task
+from tokenseek_common.data._task_sources import load_rows, load_task
 from tokenseek_common.data._task_texts import (
     ClassificationText,
     TextToText,
@@ -88,6 +88,7 @@ __all__ = [
     "labelled_text_task",
     "load_preferences",
     "load_records",
+    "load_rows",
     "load_task",
     "macro_f1",
     "make_loader",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tokenseek_common._errors import InputError
 from tokenseek_common.data._hub_rows import hub_rows
 from tokenseek_common.data._json_rows import json_rows
 from tokenseek_common.data._known_tasks import find_task
-from tokenseek_common.data._line_rows import labelled_lines
+from tokenseek_common.data._line_rows import labelled_lines, text_lines
 from tokenseek_common.data._rows import (
     Located,
     Reader,
@@ -83,11 +84,58 @@ def load_task(
     return samples
 
 
+def load_rows(
+    task: Task, source: str | Path, *, limit: int | None = None
+) -> list[tuple[Mapping[str, object], TaskSample]]:
+    """Read new rows of a file, each sample with the row that it came from; labels are not read.
+
+    Args:
+        task: What is asked of them.
+        source: A file as `load_task` reads, but that lines without names are texts alone.
+        limit: Read at most this many samples, from the start.
+
+    Returns:
+        Rows and samples without answers, in their order; a row that nests several comes with each.
+
+    Raises:
+        InputError: As `load_task`.
+
+    Example:
+        >>> [(row, sample)] = load_rows(mood, "new.jsonl")
+        >>> sample.answers
+        ()
+    """
+    check_limit(limit)
+    path = Path(source).expanduser()
+    asked = replace(task, label_field="")
+
+    def lines(path: Path) -> Iterator[Located]:
+        for where, row in text_lines(path):
+            yield where, {task.fields[0]: as_object(where, row)["text"]}
+
+    one_text = task.layout == "flat" and len(task.fields) == 1
+    rows = file_rows(path, _READERS, other=lines if one_text else None)
+    found = list(islice(_pairs(asked, rows), limit))
+    if not found:
+        raise InputError(f"source ({source}) must hold at least one sample; it is empty")
+    return [
+        (row, replace(sample, task=task, choices=task.labels or sample.choices, answers=()))
+        for row, sample in found
+    ]
+
+
 def _samples(task: Task, rows: Iterator[Located]) -> Iterator[TaskSample]:
+    return (sample for _, sample in _pairs(task, rows))
+
+
+def _pairs(
+    task: Task, rows: Iterator[Located]
+) -> Iterator[tuple[Mapping[str, object], TaskSample]]:
     for where, row in rows:
         fields = as_object(where, row)
         try:
-            yield from row_samples(task, fields)
+            for sample in row_samples(task, fields):
+                yield fields, sample
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
 

@@ -36,34 +36,14 @@ class OpenedAdapter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterOptions(CommonOptions):
-    """The options of commands that ask an adapter, checked."""
+class OpenOptions(CommonOptions):
+    """The options of commands that open an adapter, checked."""
 
     adapter: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ADAPTER")]
     """The adapter's folder, or that of its run."""
 
-    task: Annotated[
-        tuple[tuple[str, ...], ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(metavar="NAME[=SOURCE]"),
-    ] = ()
-    """Tasks and where their samples are: a file, a folder or a hub id. By default those that the
-    adapter was trained on, where its run found them."""
-
-    split: str = "validation"
-    """Which split of a folder or the hub is read; a file has none."""
-
     model: str | None = None
     """A folder or hub id with the base; by default the one that the adapter was trained on."""
-
-    labels: tuple[str, ...] = ()
-    """Labels of a task of your own that the adapter was not trained on, in order."""
-
-    text_fields: tuple[str, ...] = ("text",)
-    """Which one or two fields of its rows are its texts."""
-
-    label_field: str = "label"
-    """Which field of its rows is its label."""
 
     batch_size: int = 16
     """Rows that go through the model at a time."""
@@ -74,20 +54,6 @@ class AdapterOptions(CommonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts({"batch_size": self.batch_size, "limit": self.limit})
-
-    def sources(self, saved: SavedAdapter) -> list[TaskSource]:
-        """Find the tasks, those of the adapter first; a head is asked what it has labels for.
-
-        Raises:
-            InputError: A task is unknown or has no source, or the head has other labels.
-        """
-        own = OwnTask(self.labels, self.text_fields, self.label_field)
-        trained = {task.name: task for task in saved.asked.tasks}
-        sources = find_sources(flat(self.task) or saved.specs, own, known=trained)
-        if saved.asked.form == "classification":
-            for source in sources:
-                outputs_of(source.task, saved.asked.tasks)
-        return sources
 
     def open(self, saved: SavedAdapter, device: torch.device, console: Console) -> OpenedAdapter:
         """Load the base that the user or the adapter names, with the adapter on it.
@@ -102,3 +68,42 @@ class AdapterOptions(CommonOptions):
         dtype = resolve_dtype(self.dtype, device)
         base = load_base(name, saved.asked, device=device, dtype=dtype)
         return OpenedAdapter(name, base.form, load_adapter(base, saved.folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions(OpenOptions):
+    """The options of commands that ask an adapter what it was trained for, checked."""
+
+    task: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME[=SOURCE]"),
+    ] = ()
+    """Tasks and where their samples are: a file, a folder or a hub id. By default those that the
+    adapter was trained on, where its run found them."""
+
+    split: str = "validation"
+    """Which split of a folder or the hub is read; a file has none."""
+
+    labels: tuple[str, ...] = ()
+    """Labels of a task of your own that the adapter was not trained on, in order."""
+
+    text_fields: tuple[str, ...] = ("text",)
+    """Which one or two fields of its rows are its texts."""
+
+    label_field: str = "label"
+    """Which field of its rows is its label."""
+
+    def sources(self, saved: SavedAdapter) -> list[TaskSource]:
+        """Find the tasks, those of the adapter first; a head is asked what it has labels for.
+
+        Raises:
+            InputError: A task is unknown or has no source, or the head has other labels.
+        """
+        own = OwnTask(self.labels, self.text_fields, self.label_field)
+        trained = {task.name: task for task in saved.asked.tasks}
+        sources = find_sources(flat(self.task) or saved.specs, own, known=trained)
+        if saved.asked.form == "classification":
+            for source in sources:
+                outputs_of(source.task, saved.asked.tasks)
+        return sources

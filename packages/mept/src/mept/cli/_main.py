@@ -18,6 +18,16 @@ COMMANDS: Commands = {
         "mept.cli._eval",
         "Eval",
     ),
+    "predict": CommandPlace(
+        "Answer new rows with an adapter of `mept train`.",
+        "mept.cli._predict",
+        "Predict",
+    ),
+    "generate": CommandPlace(
+        "Let a model with an adapter of `mept train` write.",
+        "mept.cli._generate",
+        "Generate",
+    ),
     "inspect": CommandPlace(
         "See which experts an adapter of `mept train` routes samples to.",
         "mept.cli._inspect",

@@ -13,6 +13,7 @@ from mept._families import positions_of
 from mept._scope import before_labels
 from mept.training._forms import Advance, Collator, Form, Row, batches, device_of, scoring
 from mept.training._likelihood import log_likelihood
+from tokenseek_common import InputError
 from tokenseek_common.data import (
     IGNORE_INDEX,
     PaddingCollator,
@@ -76,27 +77,66 @@ class TextToTextForm(Form):
             What was written, without special tokens.
         """
         rows = [self.asked_row(sample) for sample in samples]
+        most = [self._width(sample) + _SPARE for sample in samples]
+        return self.written(model, rows, most, batch_size=batch_size, advance=advance)
+
+    def written(
+        self,
+        model: Any,
+        rows: Sequence[Row],
+        most: Sequence[int],
+        *,
+        batch_size: int,
+        advance: Advance | None = None,
+        **settings: Any,
+    ) -> list[str]:
+        """Let the model write on from rows, of `asked_row` or `text_row`.
+
+        Args:
+            model: A model with prompts.
+            rows: What it is given.
+            most: Tokens that it may write, for each row.
+            batch_size: Rows that go through the model at a time.
+            advance: Told after each batch how many rows it had.
+            settings: Of `generate`, in place of writing the likeliest token.
+
+        Returns:
+            What was written, without special tokens.
+        """
         texts = [""] * len(rows)
         pad = self.pretrained.pad_token_id
         with scoring(model):
             for places, batch in batches(rows, self.asked, batch_size, device_of(model)):
-                longest = max(self._width(samples[place]) for place in places)
+                longest = max(most[place] for place in places)
                 columns = self.prompt_columns(batch)
                 room = positions_of(model.config) - columns  # learned positions end, with an error
-                written = model.generate(
+                found = model.generate(
                     input_ids=batch["input_ids"],
                     attention_mask=batch["attention_mask"],
-                    max_new_tokens=min(longest + _SPARE, room),
+                    max_new_tokens=min(longest, room),
                     pad_token_id=pad,
-                    **GREEDY,
+                    **GREEDY | settings,
                 )
-                tokens = written[:, columns:]
-                said = self.pretrained.batch_decode(tokens, skip_special_tokens=True)
+                said = self.pretrained.batch_decode(found[:, columns:], skip_special_tokens=True)
                 for place, text in zip(places, said, strict=True):
                     texts[place] = text.strip()
                 if advance is not None:
                     advance(len(places))
         return texts
+
+    def text_row(self, text: str) -> Row:
+        """What generation begins with where a text is given as it is.
+
+        Raises:
+            InputError: It has no token, or more than an input may have.
+        """
+        tokens = self.pretrained(text)["input_ids"]
+        if not 0 < len(tokens) <= self.max_length:
+            raise InputError(
+                f"prompt ({len(tokens)} tokens) must have from 1 to {self.max_length} tokens; "
+                "change the text"
+            )
+        return {"input_ids": tokens, "labels": [IGNORE_INDEX] * len(tokens)}
 
     def _width(self, sample: TaskSample) -> int:
         """Tokens of the longest choice."""
