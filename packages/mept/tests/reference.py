@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Prompts = dict[str, Tensor]  # "0.router", "0.experts", "0.shared", "1.router", ...
-# Cosine routers have a "0.router_scale" too, the logarithm of what cosines are multiplied by.
+# Cosine routers have a "0.router_scale" too, the logarithm of what cosines are multiplied by, and
+# "0.router_mean" is what they take off before, if it is there.
 
 
 def mixed(rows: list[Tensor], prompts: Prompts, layer: int, k: int, divisor: int = 0) -> Tensor:
@@ -24,6 +25,7 @@ def mixed(rows: list[Tensor], prompts: Prompts, layer: int, k: int, divisor: int
     for row in rows:
         pooled = pooled + row / torch.sqrt((row * row).mean() + 1e-6)
     pooled = pooled / (divisor or max(1, len(rows)))
+    pooled = pooled - prompts.get(f"{layer}.router_mean", torch.zeros_like(pooled))
     powers = [
         torch.exp(logit) for logit in logits(pooled, router, prompts.get(f"{layer}.router_scale"))
     ]

@@ -26,6 +26,10 @@ def batches(family: str, count: int = 3) -> list[dict[str, Tensor]]:
     return [tiny_batch(family, seed=seed) for seed in range(count)]
 
 
+def means_of(model: Any) -> list[Tensor]:
+    return [value for name, value in model.named_buffers() if "mept_router_mean" in name]
+
+
 def best_of_all(points: Tensor, count: int) -> float:
     """The largest sum of cosines with the nearest centroid, over every way to part few points."""
     best = -math.inf
@@ -83,11 +87,14 @@ def test_rows_become_centroids_of_what_each_router_reads_and_nothing_else_change
     prompts = prompts_of(model)
     for layer, pooled in enumerate(record.pooled):
         generator = torch.Generator().manual_seed(5)
-        expected = spherical_kmeans(pooled, 4, generator=generator) * 32**0.5  # the width
+        mean = pooled.mean(0)
+        expected = spherical_kmeans(pooled - mean, 4, generator=generator) * 32**0.5  # the width
         torch.testing.assert_close(prompts[f"{layer}.router"].detach(), expected.to(pooled))
+        torch.testing.assert_close(means_of(model)[layer], mean)
     changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
-    assert {name.split(".mept_")[-1] for name in changed} == {"router.default"}
-    assert len(changed) == 3
+    kinds = {name.split(".mept_")[-1] for name in changed}
+    assert kinds == {"router.default", "router_mean.default"}
+    assert len(changed) == 6
 
 
 def test_rows_depend_on_the_seed_and_on_nothing_else() -> None:
@@ -108,6 +115,18 @@ def test_fewer_inputs_than_experts_leave_the_other_rows_as_they_were() -> None:
     after = prompts_of(model)["0.router"]
     assert torch.equal(after[2:], before[2:])
     assert not torch.equal(after[:2], before[:2])
+
+
+def test_what_all_inputs_have_in_common_makes_no_expert_likelier() -> None:
+    model = tuned(tiny_model("bert")).eval()
+    fit_routers(model, batches("bert"))
+    with record_routing(model) as record, torch.no_grad():
+        for batch in batches("bert"):
+            model(**batch)
+    rows = F.normalize(prompts_of(model)["0.router"].detach())
+    scale = prompts_of(model)["0.router_scale"].detach().exp()
+    logits = scale * F.normalize(record.pooled[0] - record.pooled[0].mean(0)) @ rows.T
+    torch.testing.assert_close(record.probabilities[0], logits.softmax(-1))
 
 
 def test_after_it_inputs_in_groups_have_an_expert_each() -> None:
@@ -191,7 +210,11 @@ def test_a_fitted_adapter_is_saved_and_loaded_beside_one_with_a_linear_router(
         for name in ("default", "linear"):
             loaded.set_adapter(name)
             assert torch.equal(loaded(**batch).logits, expected[name])
+        assert all(
+            torch.equal(a, b) for a, b in zip(means_of(loaded), means_of(model), strict=True)
+        )
         loaded.delete_adapter("default")
+        assert means_of(loaded) == []
         assert torch.equal(loaded(**batch).logits, expected["linear"])
     assert model.peft_config["default"].router_init == "kmeans"
 

@@ -37,6 +37,8 @@ def slow(given: dict[str, Any], k: int, divisor: int = 0) -> Tensor:
     prompts = {"0.router": given["router"], "0.experts": given["experts"]}
     if given.get("log_scale") is not None:
         prompts["0.router_scale"] = given["log_scale"]
+    if given.get("mean") is not None:
+        prompts["0.router_mean"] = given["mean"]
     if given["shared"] is not None:
         prompts["0.shared"] = given["shared"]
     inputs = zip(given["hidden_states"], given["mask"], strict=True)
@@ -77,6 +79,8 @@ def test_rows_of_a_batch_are_those_of_each_input_by_plain_loops(
 def test_a_cosine_router_is_that_of_plain_loops(e: int, k: int, seed: int) -> None:
     given = material(e=e, seed=seed) | {"log_scale": torch.tensor([1.3], dtype=torch.float64)}
     given["mask"][0] = False
+    torch.testing.assert_close(route(**given, top_k=min(k, e)).prompts, slow(given, min(k, e)))
+    given["mean"] = torch.randn(D, dtype=torch.float64)
     torch.testing.assert_close(route(**given, top_k=min(k, e)).prompts, slow(given, min(k, e)))
 
 
@@ -121,8 +125,10 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
     assert torch.autograd.gradcheck(rows, tensors)
 
+    mean = torch.randn(D, dtype=torch.float64)
+
     def cosine_rows(h: Tensor, w: Tensor, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
-        return route(h, mask, w, x, s, top_k=2, log_scale=t).prompts
+        return route(h, mask, w, x, s, top_k=2, log_scale=t, mean=mean).prompts
 
     log_scale = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(cosine_rows, [*tensors, log_scale])

@@ -1,6 +1,6 @@
 """Router rows that start at what routers read: one pass over data, and k-means.
 
-Shapes: `b` batch, `d` hidden size, `s` samples, `e` experts.
+Shapes: `b` batch, `d` hidden size, `s` samples.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def fit_routers(model: nn.Module, batches: Iterable[Mapping[str, Any]], *, seed:
     """Start the routers of a model from data, so that every expert has inputs of its own.
 
     One pass without gradients notes what the router of each layer reads, with the prompts that the
-    model has now. The rows of a router become centroids of that by `spherical_kmeans`. Where inputs
-    have fewer directions than there are experts, the other rows stay as they were.
+    model has now. Its mean is taken off from now on, and the rows of the router become centroids
+    of the rest by `spherical_kmeans`. Where inputs have fewer directions than there are experts,
+    the other rows stay as they were.
 
     Call it once, after `get_peft_model` and before training; under FSDP before it is wrapped. The
-    model is run in evaluation, and nothing but the rows of routers changes. In several
-    processes all take the rows of the first, fitted to its batches.
+    model is run in evaluation, and nothing but routers changes. In several processes all take the
+    rows and means of the first, fitted to its batches.
 
     Args:
         model: A model with prompts in use whose routers are cosine routers.
@@ -70,12 +71,15 @@ def fit_routers(model: nn.Module, batches: Iterable[Mapping[str, Any]], *, seed:
         )
     for block, pooled in zip(blocks.values(), read, strict=True):
         generator = torch.Generator().manual_seed(seed)
-        centroids = spherical_kmeans(pooled, config.num_experts, generator=generator)
-        router = block.mept_router[name]
+        common = pooled.mean(0)
+        centroids = spherical_kmeans(pooled - common, config.num_experts, generator=generator)
+        router, mean = block.mept_router[name], block.mept_router_mean[name]
         with torch.no_grad():
+            mean.copy_(common)
             router[: len(centroids)] = (row_length(pooled.shape[1]) * centroids).to(router)
-            if dist.is_available() and dist.is_initialized():
-                dist.broadcast(router.data, src=0)
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast(router.data, src=0)
+            dist.broadcast(mean, src=0)
         block.unfitted.discard(name)
     config.router_init = "kmeans"
     return count

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from peft.tuners._buffer_dict import BufferDict
 from torch import Tensor, nn
 
 from mept._current import Current, Prompted
@@ -46,6 +47,7 @@ class PromptedBlock(nn.Module):
         self.settings: dict[str, MeptConfig] = {}
         self.mept_router = nn.ParameterDict()
         self.mept_router_scale = nn.ParameterDict()  # of cosine routers, its logarithm
+        self.mept_router_mean = BufferDict(persistent=True)  # of what cosine routers read
         self.mept_experts = nn.ParameterDict()
         self.mept_shared = nn.ParameterDict()
         self.unfitted: set[str] = set()  # prompts whose router waits for `fit_routers`
@@ -77,6 +79,7 @@ class PromptedBlock(nn.Module):
         self.mept_router[name] = nn.Parameter(drawn.router.to(device, dtype))
         if drawn.log_scale is not None:
             self.mept_router_scale[name] = nn.Parameter(drawn.log_scale.to(device, dtype))
+            self.mept_router_mean[name] = torch.zeros(hidden_size, device=device, dtype=dtype)
         self.mept_experts[name] = nn.Parameter(drawn.experts.to(device, dtype))
         if drawn.shared is not None:
             self.mept_shared[name] = nn.Parameter(drawn.shared.to(device, dtype))
@@ -137,6 +140,7 @@ class PromptedBlock(nn.Module):
             self.mept_shared[name] if config.shared_expert else None,
             top_k=config.top_k,
             log_scale=self.mept_router_scale[name] if config.router == "cosine" else None,
+            mean=self.mept_router_mean[name] if config.router == "cosine" else None,
             noise=config.router_noise if self.is_noisy else 0.0,
             gumbel=config.gumbel and self.is_noisy,
             normalize=config.gate_normalize == "sum",

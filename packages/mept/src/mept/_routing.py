@@ -49,6 +49,7 @@ def route(
     *,
     top_k: int,
     log_scale: Float[Tensor, "1"] | None = None,
+    mean: Float[Tensor, " d"] | None = None,
     noise: float = 0.0,
     gumbel: bool = False,
     normalize: bool = False,
@@ -63,8 +64,9 @@ def route(
         z_b = W s_b (1 + noise * eps),  p_b = softmax(z_b)                                (3), (4)
         g_be = p_be where e is among the k largest, else 0,  Pi_b = sum_e g_be X_e + S    (5), (6)
 
-    A cosine router has in place of W s_b the cosines of its rows with s_b, times exp(log_scale):
-    no row is longer than another, and a step of an optimizer cannot make it so.
+    A cosine router has in place of W s_b the cosines of its rows with s_b - mean, times
+    exp(log_scale): no row is longer than another, and what all inputs have in common, the most of
+    s_b, makes no expert likelier than another.
 
     The gates are dense: an expert that nobody chose still gets a gradient, of zeros. All of it is
     computed in float32, or in float64 where an argument is.
@@ -77,6 +79,7 @@ def route(
         shared: Rows that are added for every input, S.
         top_k: Experts used for an input.
         log_scale: What the cosines are multiplied by, its logarithm; None has a linear router.
+        mean: What is taken off s_b before, of a cosine router; None is nothing.
         noise: Standard deviation of the relative noise on the logits.
         gumbel: Draw the experts by the Gumbel-max trick instead of taking the likeliest. The
             gates stay the probabilities without that noise, and the gradient passes the draw
@@ -94,7 +97,7 @@ def route(
         router, experts = router.to(dtype), experts.to(dtype)
         pooled = pool(hidden_states.to(dtype), mask, divisor)  # [b, d]
         pooled = pooled if recorded is None else anchored(recorded.pooled, pooled)
-        logits = router_logits(pooled, router, log_scale)  # [b, e]
+        logits = router_logits(pooled, router, log_scale, mean)  # [b, e]
         factor = noise_like(logits, noise) if recorded is None else recorded.noise
         noisy = logits * factor
         probabilities = noisy.softmax(-1)
@@ -129,12 +132,16 @@ def token_count(mask: Bool[Tensor, "b n"]) -> Int[Tensor, "b 1"]:
 
 
 def router_logits(
-    pooled: Float[Tensor, "b d"], router: Float[Tensor, "e d"], log_scale: Float[Tensor, "1"] | None
+    pooled: Float[Tensor, "b d"],
+    router: Float[Tensor, "e d"],
+    log_scale: Float[Tensor, "1"] | None,
+    mean: Float[Tensor, " d"] | None,
 ) -> Float[Tensor, "b e"]:
     """What a router says of pooled tokens: products, or scaled cosines, Eq. (3)."""
     if log_scale is None:
         return pooled @ router.T
-    return log_scale.to(pooled.dtype).exp() * (F.normalize(pooled) @ F.normalize(router).T)
+    centred = pooled if mean is None else pooled - mean.to(pooled.dtype)
+    return log_scale.to(pooled.dtype).exp() * (F.normalize(centred) @ F.normalize(router).T)
 
 
 def noise_like(logits: Float[Tensor, "b e"], deviation: float) -> Float[Tensor, "b e"]:

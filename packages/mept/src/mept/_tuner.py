@@ -23,6 +23,7 @@ class MeptLayer(PromptedBlock, BaseTunerLayer):
     """A block with the prompts of one adapter or more."""
 
     adapter_layer_names = ("mept_router", "mept_router_scale", "mept_experts", "mept_shared")
+    other_param_names = ("mept_router_mean",)
 
     @property
     def active(self) -> str | None:

@@ -156,7 +156,7 @@ def test_routers_start_at_what_they_read_and_the_command_says_so(
 def test_the_adapter_is_the_checkpoint_that_scored_best(
     models: dict[str, Path], moods: Path, output: Path
 ) -> None:
-    options = ("--task", f"mood={moods}", *OWN, "--steps", "12", "--evaluate-every", "2")
+    options = ("--task", f"mood={moods}", *OWN, "--steps", "12", "--evaluate-every", "2", "--seed", "2")
     train(models["bert"], output, *options, "--learning-rate", "1", "--quiet")
     chosen = result_of(output)["chosen_step"]
     kept = load_file(output / "checkpoints" / f"checkpoint-{chosen}" / "adapter_model.safetensors")
@@ -293,10 +293,10 @@ def test_the_sizes_of_prompts_are_those_of_the_formula(
     train(models["bert"], output, "--task", f"mood={moods}", *OWN, *options)
     layers, experts, used, rows, width = 3, 5, 2, 3, 32
     head = 2 * width + 2
-    routing = experts * width + 1  # the rows of a router, and its scale
+    routing = experts * width + width + 1  # the rows of a router, its mean and its scale
     stored = layers * (experts * rows * width + rows * width + routing)
     assert result_of(output)["parameters"] == {
-        "trainable": stored + head,
+        "trainable": stored - layers * width + head,
         "stored": stored,
         "active": layers * (used * rows * width + rows * width + routing),
         "rows": rows,
@@ -308,7 +308,7 @@ def test_without_a_shared_expert_none_is_counted(
 ) -> None:
     options = ("--no-shared-expert", "--steps", "1", "--quiet")
     train(models["bert"], output, "--task", f"mood={moods}", *OWN, *options)
-    assert result_of(output)["parameters"]["stored"] == 3 * (4 * 3 * 32 + 4 * 32 + 1)
+    assert result_of(output)["parameters"]["stored"] == 3 * (4 * 3 * 32 + 4 * 32 + 32 + 1)
 
 
 def test_a_first_run_needs_neither_files_nor_arguments(

@@ -14,7 +14,7 @@ from tokenseek_common.tuning import count_parameters
 class PromptSizes:
     """Numbers of prompts, with L layers, E experts of which k are used, P rows of width d.
 
-    Cosine routers have one number more in every layer, their scale.
+    Cosine routers have d + 1 numbers more in every layer, their mean and their scale.
 
     Args:
         trainable: All that is trained, a head too.
@@ -55,7 +55,9 @@ def prompt_sizes(model: nn.Module) -> PromptSizes:
         settings = block.settings[name]
         router, experts = block.mept_router[name], block.mept_experts[name]
         shared = block.mept_shared[name].numel() if settings.shared_expert else 0
-        routing = router.numel() + (settings.router == "cosine")
+        routing = router.numel()
+        if settings.router == "cosine":
+            routing += block.mept_router_scale[name].numel() + block.mept_router_mean[name].numel()
         stored += routing + experts.numel() + shared
         active += routing + settings.top_k * experts[0].numel() + shared
         rows = settings.num_virtual_tokens
