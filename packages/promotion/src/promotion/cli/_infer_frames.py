@@ -37,7 +37,7 @@ def steps_of(pictures: Sequence[Path]) -> list[Step]:
         if not path.exists():
             raise InputError(f"pictures ({path}) must exist; check the path")
     if len(pictures) == 1 and pictures[0].is_dir():
-        frames = _frames(pictures[0])
+        frames = frames_in(pictures[0])
         steps: list[Step] = [*pairwise(frames), (frames[-1], None)]
     elif len(pictures) in (1, 2):
         frames = list(pictures)
@@ -47,7 +47,7 @@ def steps_of(pictures: Sequence[Path]) -> list[Step]:
             f"pictures ({len(pictures)} given) must be one, two, or a folder of frames; "
             "put longer sequences into a folder"
         )
-    _check_sizes(frames)
+    check_sizes(frames)
     return steps
 
 
@@ -63,7 +63,12 @@ def _motorcycle_files() -> list[Path]:
     return files
 
 
-def _frames(folder: Path) -> list[Path]:
+def frames_in(folder: Path) -> list[Path]:
+    """The frames of a folder, in the order of their names.
+
+    Raises:
+        InputError: There are fewer than two, or two whose results would have one name.
+    """
     frames = listed(folder, IMAGE_FORMATS)
     if len(frames) < 2:
         raise InputError(
@@ -81,7 +86,12 @@ def _frames(folder: Path) -> list[Path]:
     return frames
 
 
-def _check_sizes(frames: Sequence[Path]) -> None:
+def check_sizes(frames: Sequence[Path]) -> None:
+    """Read all frames once, before anything is computed.
+
+    Raises:
+        InputError: One cannot be used, or is of another size than the first.
+    """
     sizes = []
     for frame in frames:
         height, width = as_picture(frame, str(frame)).shape[1:]

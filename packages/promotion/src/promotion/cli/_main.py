@@ -23,6 +23,21 @@ COMMANDS: Commands = {
         "promotion.cli._viz",
         "Viz",
     ),
+    "track": CommandPlace(
+        "Follow points through a folder of frames.",
+        "promotion.cli._track",
+        "Track",
+    ),
+    "interpolate": CommandPlace(
+        "Make frames between two frames, or between all frames of a folder.",
+        "promotion.cli._interpolate",
+        "Interpolate",
+    ),
+    "stabilize": CommandPlace(
+        "Show frames as a steady camera would have taken them.",
+        "promotion.cli._stabilize",
+        "Stabilize",
+    ),
     "synth": CommandPlace(
         "Write procedural scenes with exact flow, depth and occlusion.",
         "promotion.cli._synth",

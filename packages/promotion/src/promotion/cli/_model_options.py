@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -36,11 +38,17 @@ class ModelOptions(CommonOptions):
         device = resolve_device(self.device)
         return ProMotion.from_pretrained(self.weights).to(device)
 
-    def look(self, model: ProMotion, image1: Picture, image2: Picture | None) -> Motion:
-        """What the model finds, on the CPU."""
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Where models compute as `dtype` says."""
         device = resolve_device(self.device)
         dtype = torch.float32 if self.dtype == "auto" else resolve_dtype(self.dtype, device)
         with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            yield
+
+    def look(self, model: ProMotion, image1: Picture, image2: Picture | None) -> Motion:
+        """What the model finds, on the CPU."""
+        with self.precision():
             motion = model.predict(image1, image2, iterations=self.iterations)
         found: dict[str, Any] = {
             field.name: getattr(motion, field.name) for field in fields(motion)

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from promotion.scenes._config import SceneConfig
 from promotion.scenes._layouts import Layout, draw_layout
-from promotion.scenes._motions import scaled_motion
+from promotion.scenes._motions import scaled_twists
 from promotion.scenes._planes import View, view
-from promotion.scenes._twists import Motion, draw_twists
+from promotion.scenes._twists import Motion, Twists, draw_twists
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,36 @@ class DrawnScene:
     second: View
 
 
-def draw_scene(config: SceneConfig, rng: np.random.Generator) -> DrawnScene:
-    """Draw a layout and a motion, and look at it before and after."""
+@dataclass(frozen=True)
+class DrawnWorld:
+    """Planes, how they are seen first, and how far each body turns and shifts in all."""
+
+    layout: Layout
+    first: View
+    twists: Twists
+
+    def moved(self, share: float) -> DrawnScene:
+        """The first view and the one after this share of the motion."""
+        motion = self.twists.scaled(share)
+        poses = np.stack([plane.pose for plane in self.layout.planes])
+        bodies = np.array([plane.body for plane in self.layout.planes])
+        moved = _moved(poses, motion, bodies)
+        second = view(self.layout.planes, moved, self.layout.intrinsics)
+        return DrawnScene(self.layout, motion, self.first, second)
+
+
+def draw_world(config: SceneConfig, rng: np.random.Generator) -> DrawnWorld:
+    """Draw a layout and a motion, and look at it before."""
     layout = draw_layout(config, rng)
     poses = np.stack([plane.pose for plane in layout.planes])
     first = view(layout.planes, poses, layout.intrinsics)
-    motion = scaled_motion(config, layout, draw_twists(config, layout, rng), first, rng)
-    bodies = np.array([plane.body for plane in layout.planes])
-    second = view(layout.planes, _moved(poses, motion, bodies), layout.intrinsics)
-    return DrawnScene(layout, motion, first, second)
+    twists = scaled_twists(config, layout, draw_twists(config, layout, rng), first, rng)
+    return DrawnWorld(layout, first, twists)
+
+
+def draw_scene(config: SceneConfig, rng: np.random.Generator) -> DrawnScene:
+    """Draw a layout and a motion, and look at it before and after."""
+    return draw_world(config, rng).moved(1.0)
 
 
 def _moved(

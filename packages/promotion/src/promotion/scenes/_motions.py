@@ -1,4 +1,4 @@
-"""The motion of each body, X2 = A X + b, scaled to a wanted length of the flow."""
+"""The turns and shifts of each body, scaled to a wanted length of the flow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NEAREST, _FARTHEST = 0.4, 2.5  # by how much a depth may change
 _HORIZON = 1000.0  # metres: what the wall must not reach
 
 
-def scaled_motion(
+def scaled_twists(
     config: SceneConfig, layout: Layout, twists: Twists, first: View, rng: np.random.Generator
-) -> Motion:
+) -> Twists:
     """Scale twists such that the mean length of the flow is what the scene draws.
 
     Scenes differ: the logarithm of the wanted length is normal. A motion that would bring
@@ -40,7 +40,8 @@ def scaled_motion(
         flow = landed[..., :2] / landed[..., 2:] - pixels[..., :2]
         mean = np.hypot(flow[..., 0], flow[..., 1]).mean()
         scale *= float(np.clip(wanted / max(mean, 1e-6), 0.1, 10))
-    return _made_safe(limits, twists, scale)[1]
+    scale, _ = _made_safe(limits, twists, scale)
+    return Twists(scale * twists.turns, scale * twists.shifts, twists.centres)
 
 
 def _made_safe(limits: _Limits, twists: Twists, scale: float) -> tuple[float, Motion]:

@@ -10,6 +10,7 @@ from promotion.viz._files import save_animation, save_picture
 from promotion.viz._flow import flow_legend, flow_picture, flow_to_image
 from promotion.viz._grid import grid
 from promotion.viz._prototypes import prototype_overlay
+from promotion.viz._tracks import track_overlay
 from promotion.viz._warp import warp_overlay
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "prototype_overlay",
     "save_animation",
     "save_picture",
+    "track_overlay",
     "warp_overlay",
 ]
