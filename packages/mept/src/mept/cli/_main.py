@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from tokenseek_common.cli import CommandPlace, Commands, run
+from mept.cli._config_file import with_config
+from tokenseek_common import InputError
+from tokenseek_common.cli import CommandPlace, Commands, Console, run
 
 COMMANDS: Commands = {
     "train": CommandPlace(
@@ -38,10 +41,16 @@ COMMANDS: Commands = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return the exit code of the process."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = with_config(arguments)
+    except InputError as error:
+        Console().error(str(error))
+        return 2
     return run(
         COMMANDS,
         prog="mept",
         description="Tune frozen models by prompts that a router mixes for every input.",
         version=version("mept"),
-        argv=argv,
+        argv=arguments,
     )

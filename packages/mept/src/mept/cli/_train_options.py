@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -30,6 +31,7 @@ RANDOM = "random-bert"
 _MOST_STEPS = 1_000_000
 
 FREE = (
+    "config",
     "task",
     "output",
     "device",
@@ -46,6 +48,10 @@ FREE = (
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CommonOptions):
     """The options of `mept train`, checked."""
+
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A YAML file of these options by name, such as configs/mept-t5-base.yaml; those on the command
+    line replace its own."""
 
     model: str | None = None
     """A folder, a hub id, minilm or smollm2 for the models that wheels bring, or random-bert for a
@@ -119,6 +125,10 @@ class TrainOptions(CommonOptions):
 
     router_learning_rate: float | None = None
     """The same of the routers alone; by default that of all."""
+
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """What takes the steps: AdamW, or as in the paper's code Adafactor, at the learning rate as it
+    is."""
 
     max_length: int | None = None
     """Most tokens of a sample, whose long text is cut; by default 256 if the model has so many."""
@@ -253,4 +263,5 @@ class TrainOptions(CommonOptions):
             temperature=self.temperature if self.mixture == "temperature" else 1.0,
             seed=self.seed,
             router_learning_rate=self.router_learning_rate,
+            optimizer=self.optimizer,
         )

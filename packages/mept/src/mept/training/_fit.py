@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
@@ -26,6 +26,9 @@ FIT_ROWS = 256
 """Rows that routers read before they start, about."""
 
 
+_OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}  # of the Trainer
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a model is trained.
@@ -38,6 +41,7 @@ class Schedule:
         temperature: 1 draws tasks in proportion to their samples, a large one draws all alike.
         seed: Of everything random.
         router_learning_rate: The highest of the routers; None is that of all.
+        optimizer: What takes the steps.
     """
 
     steps: int
@@ -47,6 +51,7 @@ class Schedule:
     temperature: float
     seed: int
     router_learning_rate: float | None = None
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def fit(
         per_device_eval_batch_size=schedule.batch_size,
         seed=schedule.seed,
         data_seed=schedule.seed,
+        optim=_OPTIMIZERS[schedule.optimizer],
     )
     if checkpoint is None and model.peft_config["default"].router_init == "kmeans":
         read = [rows[i : i + schedule.batch_size] for i in range(0, FIT_ROWS, schedule.batch_size)]
