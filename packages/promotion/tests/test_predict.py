@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from promotion import ProMotion, ProMotionConfig
 from promotion._pictures import Picture, as_picture
-from promotion._predict import coarse_start, consistency, views
+from promotion._views import coarse_start, depth_views, views
 from promotion.io import write_image
 from tokenseek_common import InputError
 
@@ -29,7 +30,7 @@ def pair_of(h: int, w: int) -> Tensor:
 
 @pytest.mark.parametrize(("h", "w"), [(16, 16), (33, 61), (40, 64), (90, 300)])
 def test_everything_has_the_size_of_the_pictures(h: int, w: int) -> None:
-    motion = nano().predict(*pair_of(h, w))
+    motion = nano().predict(*pair_of(h, w), confidence=True)
     assert motion.flow is not None
     assert motion.flow.shape == (2, h, w)
     for found in (motion.depth, motion.confidence, motion.occlusion, motion.assignments):
@@ -45,7 +46,15 @@ def test_one_picture_has_depth_alone() -> None:
     assert (motion.flow, motion.confidence, motion.occlusion) == (None, None, None)
 
 
-def test_the_first_view_is_seen_as_by_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network finds, as it is."""
+    monkeypatch.setattr("promotion._predict.refine", lambda first, second, flow: flow)
+    monkeypatch.setattr("promotion._predict.or_no_motion", lambda first, second, flow: flow)
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_view_is_seen_as_by_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promotion._predict.views", lambda *_: [1.0])
     model = nano().eval()
     first, second = pair_of(32, 40)
@@ -54,25 +63,90 @@ def test_the_first_view_is_seen_as_by_the_network(monkeypatch: pytest.MonkeyPatc
     motion = model.predict(first, second, iterations=5)
     assert motion.flow is not None
     torch.testing.assert_close(motion.flow, output.flows[0][0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(motion.depth, output.depths[0][0], rtol=1e-4, atol=1e-4)
     assert output.assignments is not None
     assert motion.assignments is not None
     assert torch.equal(motion.assignments[::8, ::8], output.assignments[0])
 
 
-def test_depth_is_that_of_the_first_view_and_flow_that_of_the_last() -> None:
+@pytest.mark.usefixtures("plain")
+def test_each_view_begins_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promotion._predict.views", lambda *_: [1.0, 2.0])
     model = nano().eval()
     pair = pair_of(40, 144)
     twice = F.interpolate(pair, (80, 288), mode="bilinear")
     with torch.no_grad():
         once = model(pair[:1], pair[1:], iterations=2)
         larger = F.interpolate(2 * once.flows[0], (80, 288), mode="bilinear")
-        finer = model(twice[:1], twice[1:], iterations=2, start=F.avg_pool2d(larger / 8, 8))
+        found = model.extract(twice).features
+        finer = model.flow(
+            found[:1],
+            found[1:],
+            iterations=2,
+            start=F.avg_pool2d(larger / 8, 8),
+            rematch=True,
+        )
     motion = model.predict(*pair, iterations=2)
     assert motion.flow is not None
-    torch.testing.assert_close(motion.depth, once.depths[0][0], rtol=1e-4, atol=1e-4)
     flow = F.interpolate(finer.flows[0] / 2, (40, 144), mode="bilinear", antialias=True)
     torch.testing.assert_close(motion.flow, flow[0], rtol=1e-3, atol=1e-3)
+
+
+def test_one_frame_two_frames_and_the_last_of_many_have_depth_on_one_scale() -> None:
+    model = nano()
+    first, second = pair_of(48, 64)
+    *_, last = model.predict_frames([first, second])
+    middles = [
+        motion.depth.log().median()
+        for motion in (model.predict(second), model.predict(second, first), last)
+    ]
+    torch.testing.assert_close(torch.stack(middles), middles[0].expand(3), atol=0.01, rtol=0)
+    assert torch.equal(last.depth, model.predict(second, first).depth)
+
+
+def test_frames_of_a_sequence_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nano()
+    frames = list(torch.rand(3, 3, 40, 48, generator=torch.Generator().manual_seed(2)))
+    alone = [model.predict(*frames[:2]), model.predict(*frames[1:])]
+    extract = Mock(side_effect=model.extract)
+    monkeypatch.setattr(model, "extract", extract)
+    *motions, last = model.predict_frames(frames)
+    assert extract.call_count == 3 * len(views(40, 48))
+    assert last.flow is None
+    for found, expected in zip(motions, alone, strict=True):
+        assert found.flow is not None
+        assert expected.flow is not None
+        assert torch.equal(found.flow, expected.flow)
+        assert torch.equal(found.depth, expected.depth)
+
+
+def test_frames_of_two_sizes_are_refused() -> None:
+    with pytest.raises(InputError) as error:
+        list(nano().predict_frames([torch.rand(3, 16, 24), torch.rand(3, 24, 16)]))
+    assert str(error.value) == (
+        "frame 1 ((3, 24, 16)) must have the shape of frame 0 ((3, 16, 24)); resize one of them"
+    )
+
+
+def test_the_way_back_is_found_only_where_confidence_is_asked_for() -> None:
+    model = nano()
+    motion = model.predict(*pair_of(32, 40))
+    assert (motion.confidence, motion.occlusion) == (None, None)
+    asked = model.predict(*pair_of(32, 40), confidence=True)
+    assert motion.flow is not None
+    assert asked.flow is not None
+    assert torch.equal(motion.flow, asked.flow)
+    assert asked.confidence is not None
+    assert asked.occlusion is not None
+    assert asked.occlusion[asked.confidence == 0].all()
+
+
+def test_a_model_in_another_precision_finds_the_same_in_that_of_the_pictures() -> None:
+    pair = pair_of(150, 40)  # several views
+    expected, motion = nano().predict(*pair), nano().double().predict(*pair)
+    assert motion.flow is not None
+    assert expected.flow is not None
+    torch.testing.assert_close(motion.flow, expected.flow, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(motion.depth, expected.depth, rtol=1e-3, atol=1e-3)
 
 
 def test_the_model_keeps_its_mode_and_takes_no_gradient() -> None:
@@ -88,38 +162,35 @@ def test_without_prototypes_there_are_no_assignments() -> None:
 
 
 def test_views_begin_near_the_trained_size_and_double() -> None:
-    assert views(64, 96) == [
-        2,
-    ]
-    assert views(128, 100) == [2]
-    assert views(192, 256) == [1, 2]
-    assert views(257, 100) == [0.5, 1]
-    assert views(1080, 1920) == [0.125, 0.25, 0.5, 1]
+    assert views(40, 50) == [2]
+    assert views(64, 96) == [1, 2]
+    assert views(192, 256) == [0.5, 1, 2]
+    assert views(192, 257) == [0.25, 0.5, 1]
+    assert views(436, 1024) == [0.125, 0.25, 0.5, 1]
+    assert views(1080, 1920) == [1 / 16, 0.125, 0.25, 0.5]
+    assert views(2160, 3840) == [1 / 32, 1 / 16, 0.125, 0.25]
+
+
+def test_the_quality_says_how_fine_the_last_view_is() -> None:
+    assert views(192, 256, "fast") == [0.5, 1]
+    assert views(1080, 1920, "fast") == [1 / 16, 0.125, 0.25]
+    assert views(1080, 1920, "best") == [1 / 16, 0.125, 0.25, 0.5, 1]
+    with pytest.raises(InputError) as error:
+        nano().predict(*pair_of(16, 16), quality="slow")  # type: ignore[arg-type]
+    assert str(error.value) == ("quality (slow) must be one of fast, balanced, best; choose one")
+
+
+def test_depth_is_found_in_views_no_larger_than_pictures_trained_on() -> None:
+    assert depth_views(192, 256, [0.5, 1, 2]) == [0.5, 1]
+    assert depth_views(436, 1024, [0.125, 0.25, 0.5, 1]) == [0.125, 0.25]
+    assert depth_views(400, 400, [1]) == [1]
 
 
 def test_a_start_is_the_reduced_flow_in_cells_of_the_next_scale() -> None:
     flow = torch.stack([torch.full((16, 20), 4.0), torch.full((16, 20), -2.0)])[None]
-    start = coarse_start(flow, (32, 40), (32, 48))  # twice the size, 8 pixels to a cell
-    expected = torch.stack([torch.full((4, 6), 1.0), torch.full((4, 6), -0.5)])[None]
+    start = coarse_start(flow[0], (32, 40), (32, 48))  # twice the size, 8 pixels to a cell
+    expected = torch.stack([torch.full((4, 6), 1.0), torch.full((4, 6), -0.5)])
     torch.testing.assert_close(start, expected)
-
-
-def test_flow_and_its_way_back_agree_where_they_undo_each_other() -> None:
-    flow = torch.zeros(2, 6, 8)
-    flow[0] = 2.0
-    back = -flow
-    back[0, :, 4] = 1.0  # where x = 2 lands
-    confidence = consistency(flow, back)
-    tolerated = 0.01 * (4 + 1) + 0.5
-    expected = torch.tensor([1, 1, math.exp(-9 / tolerated), 1, 1, 1, 0, 0]).expand(6, 8)
-    torch.testing.assert_close(confidence, expected)
-
-
-def test_a_confident_pixel_is_not_occluded() -> None:
-    motion = nano().predict(*pair_of(32, 40))
-    assert motion.confidence is not None
-    assert motion.occlusion is not None
-    assert torch.equal(motion.occlusion, motion.confidence < math.exp(-1))
 
 
 def test_pictures_may_be_paths_arrays_and_tensors(tmp_path: Path) -> None:

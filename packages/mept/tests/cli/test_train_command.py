@@ -156,7 +156,17 @@ def test_routers_start_at_what_they_read_and_the_command_says_so(
 def test_the_adapter_is_the_checkpoint_that_scored_best(
     models: dict[str, Path], moods: Path, output: Path
 ) -> None:
-    options = ("--task", f"mood={moods}", *OWN, "--steps", "12", "--evaluate-every", "2", "--seed", "2")
+    options = (
+        "--task",
+        f"mood={moods}",
+        *OWN,
+        "--steps",
+        "12",
+        "--evaluate-every",
+        "2",
+        "--seed",
+        "2",
+    )
     train(models["bert"], output, *options, "--learning-rate", "1", "--quiet")
     chosen = result_of(output)["chosen_step"]
     kept = load_file(output / "checkpoints" / f"checkpoint-{chosen}" / "adapter_model.safetensors")

@@ -28,5 +28,7 @@ class Network(Protocol):
     flow: FlowDecoder
     depth: DepthDecoder
 
-    def extract(self, pictures: Float[Tensor, "p 3 h w"]) -> Features:
+    def extract(
+        self, pictures: Float[Tensor, "p 3 h w"], *, most_keys: int | None = None
+    ) -> Features:
         """Encode pictures whose sides are multiples of `STRIDE`."""

@@ -8,7 +8,8 @@ paper leaves open is a reconstruction, which the README lists.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,10 @@ from promotion._config import ProMotionConfig
 from promotion._features import Features
 from promotion._motion import Motion
 from promotion._pictures import Picture, as_picture
-from promotion._predict import predict
+from promotion._predict import Settings, predict, predict_frames
 from promotion._pretrained import SHIPPED, load_pretrained
+from promotion._seen import SeenPicture
+from promotion._views import MOST_PIXELS, Quality
 from promotion.nn import (
     STRIDE,
     DepthDecoder,
@@ -178,41 +181,106 @@ class ProMotion(
         return output
 
     def predict(
-        self, image1: Picture, image2: Picture | None = None, *, iterations: int | None = None
+        self,
+        image1: Picture,
+        image2: Picture | None = None,
+        *,
+        iterations: int | None = None,
+        quality: Quality = "balanced",
+        confidence: bool = False,
     ) -> Motion:
         """Find motion and depth in pictures of any size, as a model in evaluation mode does.
 
         Args:
             image1: First frame: a path, an array or PIL image `[h, w, 3]`, or a tensor `[3, h, w]`.
             image2: Second frame, of the same size; None gives depth alone.
-            iterations: Of the flow decoder, at each scale; None as configured.
+            iterations: Of the flow decoder, in each view; None as configured.
+            quality: How fine a view the network itself looks at: "fast" of 131,072 pixels at most,
+                "balanced" of 1.5 million, "best" of four million.
+            confidence: Whether to find the motion back too, from which confidence and occlusion
+                come; it doubles the work.
 
         Returns:
             What was found, at the size of the pictures, on the model's device.
 
         Raises:
-            InputError: A picture cannot be used, or the two differ in size.
+            InputError: A picture cannot be used, the two differ in size, or an option is out of
+                its range.
 
         Example:
             >>> ProMotion().predict("a.png", "b.png").flow.shape  # doctest: +SKIP
             torch.Size([2, 375, 1242])
         """
-        device = next(self.parameters()).device
-        pictures = [as_picture(image1, "image1").to(device)]
-        if image2 is not None:
-            pictures.append(as_picture(image2, "image2").to(device))
-            self._check_alike(*pictures)
+        settings = self._settings(iterations, quality, confidence)
+        with self._evaluating():
+            first = self._seen(image1, "image1")
+            second = None if image2 is None else self._seen(image2, "image2")
+            if second is not None:
+                self._check_alike(first.picture, second.picture)
+            return predict(first, second, settings)
+
+    def predict_frames(
+        self,
+        frames: Iterable[Picture],
+        *,
+        iterations: int | None = None,
+        quality: Quality = "balanced",
+        confidence: bool = False,
+    ) -> Iterator[Motion]:
+        """Find the motion of each frame to the next, and its depth, encoding each frame once.
+
+        Args:
+            frames: Two or more of one size, as `predict` takes them, read as they are needed.
+            iterations: As of `predict`, and so on.
+            quality: As of `predict`.
+            confidence: As of `predict`.
+
+        Yields:
+            What was found of each frame; of the last its depth, for which the frame before it is
+            the partner.
+
+        Raises:
+            InputError: As of `predict`.
+        """
+        settings = self._settings(iterations, quality, confidence)
+        with self._evaluating():
+            yield from predict_frames(self._alike(frames), settings)
+
+    def _settings(self, iterations: int | None, quality: Quality, confidence: bool) -> Settings:
+        if quality not in MOST_PIXELS:
+            raise InputError(
+                f"quality ({quality}) must be one of {', '.join(MOST_PIXELS)}; choose one"
+            )
+        if iterations is None:
+            iterations = self.config.iterations
+        if iterations < 1:
+            raise InputError(f"iterations ({iterations}) must be at least 1; choose more")
+        return Settings(iterations, quality, confidence)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
         training = self.training
         self.eval()
         try:
-            return predict(
-                self,
-                pictures[0],
-                pictures[1] if len(pictures) > 1 else None,
-                iterations=self.config.iterations if iterations is None else iterations,
-            )
+            yield
         finally:
             self.train(training)
+
+    def _seen(self, picture: Picture, name: str) -> SeenPicture:
+        device = next(self.parameters()).device
+        return SeenPicture(self, as_picture(picture, name).to(device))
+
+    def _alike(self, frames: Iterable[Picture]) -> Iterator[SeenPicture]:
+        first = None
+        for number, frame in enumerate(frames):
+            seen = self._seen(frame, f"frame {number}")
+            first = first or seen
+            if seen.picture.shape != first.picture.shape:
+                raise InputError(
+                    f"frame {number} ({tuple(seen.picture.shape)}) must have the shape of frame 0 "
+                    f"({tuple(first.picture.shape)}); resize one of them"
+                )
+            yield seen
 
     @classmethod
     def from_pretrained(
@@ -240,11 +308,13 @@ class ProMotion(
         source = pretrained_model_name_or_path or SHIPPED
         return load_pretrained(cls, str(source), config, **options)
 
-    def extract(self, pictures: Float[Tensor, "p 3 h w"]) -> Features:
+    def extract(
+        self, pictures: Float[Tensor, "p 3 h w"], *, most_keys: int | None = None
+    ) -> Features:
         """Encode, denoise, and synchronise with the prototypes."""
         features, denoising_loss = self.encoder(pictures), None
         if self.denoiser is not None:
-            features, denoising_loss = self.denoiser(features)
+            features, denoising_loss = self.denoiser(features, most_keys=most_keys)
         if self.learner is None:
             return Features(features, None, denoising_loss, None)
         learned = self.learner(features)

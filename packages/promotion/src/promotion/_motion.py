@@ -10,15 +10,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Motion:
-    """What is found in one or two pictures; what needs both is None where there is one.
+    """What is found in one or two pictures; what needs both, or was not asked for, is None.
 
     Args:
         flow: Motion of each pixel of the first picture, in pixels (right, down).
-        depth: Of the first picture, in metres as far as the training was metric.
+        depth: Of the first picture, relative: its scale is that of the picture alone, in metres as
+            far as the training was metric.
         confidence: How well the flow there and back agree, from 0 to 1:
-            ``exp(-|f(x) + b(x + f(x))|^2 / (0.01 (|f|^2 + |b|^2) + 0.5))``, 0 outside the picture.
-        occlusion: Where the confidence is below 1/e, the criterion of Sundaram, Brox and Keutzer,
-            "Dense Point Trajectories" (2010).
+            ``exp(-|f(x) + b(x + f(x))|^2 / (0.01 (|f|^2 + |b|^2) + 0.5))``, 0 outside the picture;
+            times ``s / (s + s0)`` of the mean squared slope s of the brightness around the pixel,
+            since without texture nothing can be told.
+        occlusion: Where the flow there and back agree by less than 1/e, the criterion of Sundaram,
+            Brox and Keutzer, "Dense Point Trajectories" (2010).
         assignments: The prototype of each pixel, constant over cells of `STRIDE` pixels.
     """
 

@@ -1,161 +1,180 @@
-"""From pictures of any size to motion and depth: views, padding, consistency.
+"""From pictures of any size to motion and depth, view by view; see `_views` for why.
 
-The network looks for correspondences within a window, has cells of `STRIDE` pixels, and was trained
-on pictures of about `TRAINED_SIDE` pixels. So pictures are seen in several views: first at that
-size, where depth is found too, then larger and larger, each search beginning where the one before
-ended. Small pictures are seen enlarged, since a cell of them would hide too much.
-Shapes: `h w` pixels of the pictures, `i j` those of a view.
+Shapes: `h w` pixels of the pictures, `i j` those of a view, `y x` its cells.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
-from kornia.geometry.transform import remap
+from kornia.filters import guided_blur
 from torch import Tensor
 
-from promotion._features import Features, Network
+from promotion._agreement import consistency, or_no_motion, visibility_of_motion
 from promotion._motion import Motion
-from promotion._pictures import SMALLEST_SIDE
-from promotion.nn import STRIDE, DecodedFlow
-from promotion.nn._matching import grid
+from promotion._seen import SeenPicture
+from promotion._variational import refine
+from promotion._views import (
+    Quality,
+    coarse_start,
+    cut,
+    depth_views,
+    fitted,
+    fitted_flow,
+    views,
+)
+from promotion.nn import STRIDE
+from promotion.nn._precision import exact
 
-TRAINED_SIDE = 256
-"""Pixels of the longer side that the first view has at most, and more than half of."""
+EDGE = 0.03
+"""Standard deviation of the brightness from which depth takes it for an edge."""
 
-FINEST_SIDE = 256
-"""Pixels of the longer side up to which the last view is twice as large as the pictures."""
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is done for a pair.
+
+    Args:
+        iterations: Of the flow decoder, in each view.
+        quality: How fine the last view of the network is.
+        confidence: Whether motion is found in both directions, and compared.
+    """
+
+    iterations: int
+    quality: Quality = "balanced"
+    confidence: bool = False
 
 
 @torch.no_grad()
-def predict(
-    model: Network,
-    image1: Float[Tensor, "3 h w"],
-    image2: Float[Tensor, "3 h w"] | None,
-    *,
-    iterations: int,
-) -> Motion:
-    """Run a model in evaluation mode on one or two pictures of any size."""
-    height, width = image1.shape[-2:]
-    first_view, *larger = views(height, width)
-    if image2 is None:
-        seen = resized(image1[None], first_view)
-        found = model.extract(pad(seen))
-        depth = model.depth(found.features, None)[-1][:, None]
-        return Motion(
-            None,
-            fitted(cut(depth, seen), height, width)[0, 0],
-            None,
-            None,
-            per_pixel(found.assignments, seen.shape[-2:], height, width),
-        )
-    pair = torch.stack([image1, image2])
-    seen = resized(pair, first_view)
-    flows, found, decoded = at_view(model, seen, iterations, None)
-    motion = torch.cat([decoded.state[:1], decoded.coarse[:1]], 1)
-    depth = model.depth(found.features[:1], motion)[-1][:, None]
-    depth = fitted(cut(depth, seen), height, width)[0, 0]
-    for view in larger:
-        seen = resized(pair, view)
-        flows, found, _ = at_view(model, seen, iterations, flows)
-    flows = fitted_flow(flows, height, width)
-    confidence = consistency(*flows)
+def predict(first: SeenPicture, second: SeenPicture | None, settings: Settings) -> Motion:
+    """Motion and depth of one picture, or of the first of two."""
+    height, width = first.picture.shape[1:]
+    factors = views(height, width, settings.quality)
+    if second is None:
+        factors = depth_views(height, width, factors)
+        return Motion(None, find_depth(first, factors, {}), None, None, assigned(first, factors))
+    flow, states = find_flow(first, second, factors, settings.iterations)
+    confidence = occlusion = None
+    if settings.confidence:
+        agreed = consistency(flow, find_flow(second, first, factors, settings.iterations)[0])
+        confidence = agreed * visibility_of_motion(first.picture)
+        occlusion = agreed < math.exp(-1)
+    factors_of_depth = depth_views(height, width, factors)
     return Motion(
-        flows[0],
-        depth,
+        flow,
+        find_depth(first, factors_of_depth, states),
         confidence,
-        confidence < math.exp(-1),
-        per_pixel(found.assignments, seen.shape[-2:], height, width),
+        occlusion,
+        assigned(first, factors),
     )
 
 
-def at_view(
-    model: Network,
-    pair: Float[Tensor, "2 3 i j"],
-    iterations: int,
-    before: Float[Tensor, "2 2 y x"] | None,
-) -> tuple[Float[Tensor, "2 2 i j"], Features, DecodedFlow]:
-    """Flow from each picture to the other in one view, from that of a smaller one on."""
-    padded, start = pad(pair), None
-    if before is not None:
-        start = coarse_start(before, pair.shape[-2:], padded.shape[-2:])
-    found = model.extract(padded)
-    decoded = model.flow(found.features, found.features.flip(0), iterations=iterations, start=start)
-    return cut(decoded.flows[-1], pair), found, decoded
+def predict_frames(frames: Iterable[SeenPicture], settings: Settings) -> Iterator[Motion]:
+    """Motion of each frame to the next, and depth; the last has depth alone.
+
+    Its depth is found with the frame before it as partner, as that of the others with the next.
+    """
+    first = second = None
+    for first, second in pairwise(frames):
+        yield predict(first, second, settings)
+    if first is not None and second is not None:
+        yield predict_last(first, second, settings)
 
 
-def views(height: int, width: int) -> list[float]:
-    """Sizes at which pictures are seen, as factors: the first fits the training, each doubles."""
-    longer = max(height, width)
-    first = math.floor(math.log2(TRAINED_SIDE / longer))
-    last = max(first, 1 if longer <= FINEST_SIDE else 0)
-    return [2.0**power for power in range(first, last + 1)]
+@torch.no_grad()
+def predict_last(before: SeenPicture, last: SeenPicture, settings: Settings) -> Motion:
+    """Depth of the last frame of a sequence."""
+    height, width = last.picture.shape[1:]
+    factors = depth_views(height, width, views(height, width, settings.quality))
+    states = find_flow(last, before, factors, settings.iterations)[1]
+    return Motion(None, find_depth(last, factors, states), None, None, assigned(last, factors))
 
 
-def resized(pair: Float[Tensor, "p 3 h w"], factor: float) -> Float[Tensor, "p 3 i j"]:
-    """A smaller or larger view, without aliasing."""
-    height, width = (max(SMALLEST_SIDE, round(factor * side)) for side in pair.shape[-2:])
-    return fitted(pair, height, width)
+def find_flow(
+    first: SeenPicture, second: SeenPicture, factors: Sequence[float], iterations: int
+) -> tuple[Float[Tensor, "2 h w"], dict[float, Tensor]]:
+    """Flow at the pictures' size, and what the decoder knows of the motion in each view."""
+    flow, states = None, {}
+    for factor in factors:
+        (view1, found1), (view2, found2) = first.at(factor), second.at(factor)
+        start = None
+        if flow is not None:
+            padded = [STRIDE * side for side in found1.features.shape[-2:]]
+            start = coarse_start(flow, view1.shape[1:], padded)[None]
+        decoded = first.model.flow(
+            found1.features, found2.features, iterations=iterations, start=start, rematch=True
+        )
+        states[factor] = torch.cat([decoded.state, decoded.coarse.to(decoded.state)], 1)
+        flow = exact(cut(decoded.flows[-1][0], view1))
+        if factor <= 1:
+            flow = refine(view1, view2, flow)
+    assert flow is not None  # there is a view at least
+    flow = finer(first, second, flow, factors[-1])
+    return or_no_motion(first.picture, second.picture, flow), states
 
 
-def fitted(maps: Float[Tensor, "p c i j"], height: int, width: int) -> Float[Tensor, "p c h w"]:
-    """The same at a size."""
-    if tuple(maps.shape[-2:]) == (height, width):
-        return maps
-    return F.interpolate(maps, (height, width), mode="bilinear", antialias=True)
+def finer(
+    first: SeenPicture, second: SeenPicture, flow: Float[Tensor, "2 i j"], factor: float
+) -> Float[Tensor, "2 h w"]:
+    """Go on to the pictures' size, where the network does not look, by their brightness alone."""
+    while factor != 1:
+        factor = min(1.0, 2 * factor)
+        view1, view2 = (fitted_view(seen, factor) for seen in (first, second))
+        flow = refine(view1, view2, fitted_flow(flow, *view1.shape[1:]))
+    return flow
 
 
-def fitted_flow(
-    flow: Float[Tensor, "p 2 i j"], height: int, width: int
-) -> Float[Tensor, "p 2 h w"]:
-    """The same of flow, in pixels of that size."""
-    factors = flow.new_tensor([width / flow.shape[-1], height / flow.shape[-2]])
-    return fitted(flow, height, width) * factors[:, None, None]
+def fitted_view(seen: SeenPicture, factor: float) -> Float[Tensor, "3 i j"]:
+    """The picture at a size that only the photometric step sees."""
+    height, width = (round(factor * side) for side in seen.picture.shape[1:])
+    return fitted(seen.picture, height, width)
 
 
-def cut(maps: Float[Tensor, "p c y x"], pictures: Float[Tensor, "q 3 i j"]) -> Tensor:
-    """Without what `pad` added."""
-    return maps[..., : pictures.shape[-2], : pictures.shape[-1]]
+def find_depth(
+    seen: SeenPicture, factors: Sequence[float], states: dict[float, Tensor]
+) -> Float[Tensor, "h w"]:
+    """Depth, its edges where those of the picture are.
+
+    The logarithms of what is found in each view are averaged. With motion the shape is that which
+    motion shows; the scale is always that of the picture alone, so that it is the same for all.
+    """
+    alone = _log_depth(seen, factors, {})
+    depth = alone
+    if states:
+        moving = _log_depth(seen, factors, states)
+        depth = moving + (alone.median() - moving.median())
+    radius = max(1, round(STRIDE / factors[-1] / 2))
+    guide = seen.picture.mean(0)[None, None].to(depth)
+    sharp = guided_blur(
+        guide, depth[None, None], 2 * radius + 1, EDGE**2, "replicate", subsample=-(-radius // 4)
+    )
+    return sharp[0, 0].clamp(depth.min(), depth.max()).exp()
 
 
-def pad(pictures: Float[Tensor, "p 3 h w"]) -> Float[Tensor, "p 3 i j"]:
-    """Continue the last row and column until the sides are multiples of `STRIDE`."""
-    height, width = pictures.shape[-2:]
-    return F.pad(pictures, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+def _log_depth(
+    seen: SeenPicture, factors: Sequence[float], states: dict[float, Tensor]
+) -> Float[Tensor, "h w"]:
+    height, width = seen.picture.shape[1:]
+    found = []
+    for factor in factors:
+        view, features = seen.at(factor)
+        depth = seen.model.depth(features.features, states.get(factor))[-1].to(view)
+        found.append(fitted(cut(depth, view), height, width)[0].log())
+    return torch.stack(found).mean(0)
 
 
-def coarse_start(
-    flow: Float[Tensor, "p 2 y x"], size: Sequence[int], padded: Sequence[int]
-) -> Float[Tensor, "p 2 i j"]:
-    """Flow of a smaller view as a start in the next one, in its cells, padding included."""
-    height, width = size
-    whole = fitted_flow(flow, height, width) / STRIDE
-    whole = F.pad(whole, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
-    return F.avg_pool2d(whole, STRIDE)
-
-
-def consistency(flow: Float[Tensor, "2 h w"], back: Float[Tensor, "2 h w"]) -> Float[Tensor, "h w"]:
-    """How well the flow there and back agree; see `Motion`."""
-    height, width = flow.shape[-2:]
-    x, y = grid(height, width, like=flow) + flow
-    returned = remap(back[None], x[None], y[None], align_corners=True)[0]
-    tolerated = 0.01 * (flow.square() + returned.square()).sum(0) + 0.5
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return torch.where(inside, (-(flow + returned).square().sum(0) / tolerated).exp(), 0)
-
-
-def per_pixel(
-    assignments: Int[Tensor, "p i j"] | None, view: Sequence[int], height: int, width: int
-) -> Int[Tensor, "h w"] | None:
-    """The assignment of the cell that each pixel of the first picture lies in, in a view of it."""
-    if assignments is None:
+def assigned(seen: SeenPicture, factors: Sequence[float]) -> Int[Tensor, "h w"] | None:
+    """The prototype of the cell that each pixel lies in, in the last view."""
+    view, found = seen.at(factors[-1])
+    if found.assignments is None:
         return None
     rows, columns = (
-        ((torch.arange(side, device=assignments.device) + 0.5) * seen / side / STRIDE).long()
-        for side, seen in zip((height, width), view, strict=True)
+        ((torch.arange(side, device=view.device) + 0.5) * shown / side / STRIDE).long()
+        for side, shown in zip(seen.picture.shape[1:], view.shape[1:], strict=True)
     )
-    return assignments[0][rows[:, None], columns]
+    return found.assignments[0][rows[:, None], columns]

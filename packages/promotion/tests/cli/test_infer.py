@@ -20,6 +20,7 @@ from promotion.io import read_depth, read_flow, read_image, write_image
 from promotion.viz import depth_picture, flow_picture, prototype_overlay, warp_overlay
 
 NAMES = ("confidence", "depth", "flow", "occlusion", "overview", "prototypes", "warp")
+PLAIN = tuple(name for name in NAMES if name not in ("confidence", "occlusion"))
 SUFFIXES = ".bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp"
 
 
@@ -71,8 +72,9 @@ def test_pair_is_written_as_predict_finds_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "new" / "out"
-    assert infer(pair, folder, weights) == 0
-    flow, depth, occlusion, assignments = seen(ProMotion.from_pretrained(weights).predict(*pair))
+    assert infer(pair, folder, weights, "--confidence") == 0
+    motion = ProMotion.from_pretrained(weights).predict(*pair, confidence=True)
+    flow, depth, occlusion, assignments = seen(motion)
     assert written(folder) == [
         "depth/a.pfm",
         "flow/a.flo",
@@ -87,9 +89,9 @@ def test_pair_is_written_as_predict_finds_it(
     assert torch.equal(drawn(pictures / "a_depth.png"), depth_picture(depth))
     assert torch.equal(drawn(pictures / "a_warp.png"), warp_overlay(first, second, flow))
     assert torch.equal(drawn(pictures / "a_prototypes.png"), prototype_overlay(assignments, first))
-    confidence = ProMotion.from_pretrained(weights).predict(*pair).confidence
-    assert confidence is not None
-    assert torch.equal(drawn(pictures / "a_confidence.png"), confidence_picture(confidence))
+    assert motion.confidence is not None
+    confidence = confidence_picture(motion.confidence)
+    assert torch.equal(drawn(pictures / "a_confidence.png"), confidence)
     magenta = torch.tensor([255, 0, 255], dtype=torch.uint8)
     hidden = (drawn(pictures / "a_occlusion.png") == magenta[:, None, None]).all(0)
     assert torch.equal(hidden, occlusion)
@@ -131,9 +133,9 @@ def test_folder_is_gone_through_in_the_order_of_numbers(
     (tmp_path / "in" / "notes.txt").write_text("of that day")
     frame(tmp_path / "in" / ".thumbnail.png", 9, height=20)
     folder = tmp_path / "out"
-    assert infer([tmp_path / "in"], folder, weights, "--json") == 0
+    assert infer([tmp_path / "in"], folder, weights, "--json", "--confidence") == 0
     model = ProMotion.from_pretrained(weights)
-    motions = [model.predict(*frames[:2]), model.predict(*frames[1:]), model.predict(frames[2])]
+    motions = list(model.predict_frames(frames, confidence=True))
     for path, motion in zip(frames, motions, strict=True):
         stored = read_depth(folder / "depth" / f"{path.stem}.pfm").depth
         assert torch.equal(stored, motion.depth)
@@ -176,7 +178,8 @@ def test_flow_has_the_format_that_was_asked_for(
     options = ["--flow", form, "--depth", "none", "--no-viz"]
     assert infer(pair, tmp_path / "out", weights, *options) == 0
     assert written(tmp_path / "out") == [f"flow/a{suffix}"]
-    flow = seen(ProMotion.from_pretrained(weights).predict(*pair))[0]
+    flow = ProMotion.from_pretrained(weights).predict(*pair).flow
+    assert flow is not None
     stored = read_flow(tmp_path / "out" / "flow" / f"a{suffix}")
     assert stored.valid.all()
     torch.testing.assert_close(stored.flow, flow, atol=step, rtol=0)
@@ -212,16 +215,18 @@ def test_iterations_and_scale_of_the_pictures_are_taken_over(
     folder = tmp_path / "out"
     assert infer(pair, folder, weights, "--iterations", "1", "--max-flow", "500") == 0
     model = ProMotion.from_pretrained(weights)
-    flow = seen(model.predict(*pair, iterations=1))[0]
-    assert not torch.equal(flow, seen(model.predict(*pair))[0])
+    flow = model.predict(*pair, iterations=1).flow
+    assert flow is not None
+    more = model.predict(*pair).flow
+    assert more is not None
+    assert not torch.equal(flow, more)
     assert torch.equal(read_flow(folder / "flow/a.flo").flow, flow)
     picture = drawn(folder / "pictures" / "a_flow.png")
     assert torch.equal(picture, flow_picture(flow, max_norm=500))
 
 
-def test_half_precision_finds_about_the_same(
-    tmp_path: Path, pair: tuple[Path, Path], weights: Path
-) -> None:
+def test_half_precision_finds_about_the_same(tmp_path: Path, weights: Path) -> None:
+    pair = (frame(tmp_path / "a.png", 1, width=200), frame(tmp_path / "b.png", 2, width=200))
     assert infer(pair, tmp_path / "out", weights, "--dtype", "bfloat16", "--no-viz") == 0
     depth = ProMotion.from_pretrained(weights).predict(*pair).depth
     stored = read_depth(tmp_path / "out" / "depth/a.pfm").depth
@@ -235,7 +240,7 @@ def test_model_without_prototypes_has_no_picture_of_them(
     ProMotion(ProMotionConfig.size("nano", prototypes=0)).save_pretrained(tmp_path / "weights")
     assert infer(pair, tmp_path / "out", tmp_path / "weights") == 0
     drawn_names = [path.name for path in (tmp_path / "out" / "pictures").iterdir()]
-    assert sorted(drawn_names) == [f"a_{name}.png" for name in NAMES if name != "prototypes"]
+    assert sorted(drawn_names) == [f"a_{name}.png" for name in PLAIN if name != "prototypes"]
 
 
 def test_without_weights_those_of_the_package_are_loaded(

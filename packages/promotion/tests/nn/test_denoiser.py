@@ -60,6 +60,13 @@ def test_a_layer_equals_its_equations(pooling: int) -> None:
     torch.testing.assert_close(block(z), expected, rtol=1e-11, atol=1e-12)
 
 
+def test_cells_are_averaged_until_there_are_no_more_keys_than_asked_for() -> None:
+    block, coarse, z = block_of(), block_of(pooling=2), features_of(2)  # 20 cells, or 6 keys
+    assert torch.equal(block(z, 20), block(z))
+    torch.testing.assert_close(block(z, 6), coarse(z))
+    torch.testing.assert_close(block(z, 19), coarse(z))
+
+
 def test_more_keys_than_in_training_are_attended_more_sharply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -85,7 +92,7 @@ def test_noise_is_for_training_alone() -> None:
     denoiser, z = denoiser_of(0.2), features_of(2)
     quiet, loss = denoiser.eval()(z)
     assert loss is None
-    assert torch.equal(quiet, denoiser.blocks(z))
+    assert torch.equal(quiet, denoiser.denoise(z, None))
     noisy, loss = denoiser.train()(z)
     assert loss is not None
     assert loss.shape == (2,)
@@ -117,6 +124,6 @@ def test_the_target_of_the_loss_is_taken_as_given() -> None:
     assert loss is not None
     (gradient,) = torch.autograd.grad(loss.sum(), x)
     target = x.detach()
-    restored = denoiser.restore(denoiser.blocks(x))
+    restored = denoiser.restore(denoiser.denoise(x, None))
     (expected,) = torch.autograd.grad(((restored - target) ** 2).mean() / target.var(), x)
     torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-13)

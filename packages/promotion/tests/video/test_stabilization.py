@@ -92,7 +92,7 @@ def test_a_known_shake_is_removed() -> None:
     assert steady[0].shape == (3, *SIZE)
     found = camera_path(
         [
-            homography_of(model.predict(first, second))
+            homography_of(model.predict(first, second, confidence=True))
             for first, second in itertools.pairwise(frames)
         ]
     )

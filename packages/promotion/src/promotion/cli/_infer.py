@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +13,11 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from promotion._model import ProMotion
 from promotion._motion import Motion
 from promotion._pictures import as_picture
 from promotion.cli._animation import animate, every
-from promotion.cli._infer_frames import steps_of
+from promotion.cli._infer_frames import Step, steps_of
 from promotion.cli._infer_pictures import pictures_of
 from promotion.cli._model_options import ModelOptions
 from promotion.io import write_depth, write_flow
@@ -34,7 +36,7 @@ class Found:
     """Pixels."""
 
     occluded: float | None
-    """Share of the pixels that the next frame does not show."""
+    """Share of the pixels that the next frame does not show; None without --confidence."""
 
     median_depth: float
     """In metres only where the weights were trained on metric depth."""
@@ -69,6 +71,9 @@ class Infer(ModelOptions):
     max_flow: float | None = None
     """Motion with full colours in the pictures, in pixels; by default each picture's longest."""
 
+    confidence: bool = False
+    """Find the motion back too, which takes as long again, and draw confidence and occlusion."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive({"depth_scale": self.depth_scale, "max_flow": self.max_flow})
@@ -81,12 +86,11 @@ class Infer(ModelOptions):
         folder = fresh_folder(self.output, default="promotion-infer")
         found, flows = [], []
         with console.progress("looking", total=len(steps)) as progress:
-            for path1, path2 in steps:
-                image1 = as_picture(path1, str(path1))
-                image2 = None if path2 is None else as_picture(path2, str(path2))
-                motion = self.look(model, image1, image2)
+            for (path1, path2), motion in zip(steps, self._look(model, steps), strict=True):
                 self._write(motion, folder, path1.stem)
                 if self.viz:
+                    image1 = as_picture(path1, str(path1))
+                    image2 = None if path2 is None else as_picture(path2, str(path2))
                     drawn = pictures_of(motion, image1, image2, max_flow=self.max_flow)
                     for name, picture in drawn.items():
                         save_picture(folder / "pictures" / f"{path1.stem}_{name}.png", picture)
@@ -98,6 +102,13 @@ class Infer(ModelOptions):
         if self.viz and len(steps) > 1:
             self._animate(flows, folder / "flow.gif")
         self._tell(console, found, folder)
+
+    def _look(self, model: ProMotion, steps: Sequence[Step]) -> Iterator[Motion]:
+        if len(steps) > 1:
+            frames = [path for path, _ in steps]
+            yield from self.look_through(model, frames, confidence=self.confidence)
+        else:
+            yield self.look(model, *steps[0], confidence=self.confidence)
 
     def _write(self, motion: Motion, folder: Path, name: str) -> None:
         if motion.flow is not None and self.flow != "none":
@@ -119,8 +130,10 @@ class Infer(ModelOptions):
         flow, occluded = (
             _mean([getattr(each, name) for each in found]) for name in ("mean_flow", "occluded")
         )
-        if flow is not None and occluded is not None:
-            told = f"mean flow {flow:.3g} pixels, {occluded:.0%} occluded, {told}"
+        if occluded is not None:
+            told = f"{occluded:.0%} occluded, {told}"
+        if flow is not None:
+            told = f"mean flow {flow:.3g} pixels, {told}"
         frames = " and ".join(map(str, self.pictures)) or "Motorcycle"
         console.print(f"{frames}: {told}; in {folder}")
         console.result(

@@ -53,10 +53,10 @@ def pictures_of(
     if image2 is not None:
         frames["image2"] = to_bytes(image2)
         assert motion.flow is not None  # since there are two frames
-        assert motion.confidence is not None
-        assert motion.occlusion is not None
         drawn["flow"] = flow_picture(motion.flow, max_norm=max_flow)
         drawn["warp"] = warp_overlay(image1, image2, motion.flow)
+    if image2 is not None and motion.confidence is not None:
+        assert motion.occlusion is not None  # as confidence
         drawn["confidence"] = confidence_picture(motion.confidence)
         drawn["occlusion"] = painted(to_bytes(image1), motion.occlusion, OUT_OF_FRAME)
     return {**drawn, "overview": overview({**frames, **drawn})}

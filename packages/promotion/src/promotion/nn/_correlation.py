@@ -138,7 +138,7 @@ class _Window:
     def blend(self, values: Float[Tensor, "b n s t"]) -> Float[Tensor, "b n q"]:
         """Blend the rows, then the columns."""
         (inside_x, inside_y), (x, y) = self.inside.unbind(1), self.fraction.unbind(1)
-        values = values * inside_y[..., :, None] * inside_x[..., None, :]
+        values = values.to(x.dtype) * inside_y[..., :, None] * inside_x[..., None, :]
         values = torch.lerp(values[..., :-1, :], values[..., 1:, :], y[..., None])
         values = torch.lerp(values[..., :-1], values[..., 1:], x[..., None])
         return values.flatten(2)

@@ -18,6 +18,8 @@ Shapes: `b` batch, `d` channels, `h w` cells, `n` = h w tokens, `m` keys.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -55,26 +57,33 @@ class SubspaceBlock(nn.Module):
         self.dictionary = nn.Linear(channels, channels, bias=False)  # D
         nn.init.orthogonal_(self.dictionary.weight)
 
-    def forward(self, z: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        """Denoise features."""
+    def forward(
+        self, z: Float[Tensor, "b d h w"], most_keys: int | None = None
+    ) -> Float[Tensor, "b d h w"]:
+        """Denoise features; as many cells are averaged to a key that there are `most_keys`."""
         height, width = z.shape[-2:]
         z = z + self.position(z)
         tokens = z.flatten(2).transpose(1, 2)  # [b, n, d]
-        tokens = tokens + self.attend(self.norm1(tokens), height, width)
+        tokens = tokens + self.attend(self.norm1(tokens), height, width, most_keys)
         y = self.norm2(tokens)
         residual = y - self.dictionary(y)
         tokens = tokens + F.relu(y + STEP * residual @ self.dictionary.weight - STEP * THRESHOLD)
         denoised: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
         return denoised
 
-    def attend(self, y: Float[Tensor, "b n d"], height: int, width: int) -> Float[Tensor, "b n d"]:
+    def attend(
+        self, y: Float[Tensor, "b n d"], height: int, width: int, most_keys: int | None = None
+    ) -> Float[Tensor, "b n d"]:
         """Attend in each subspace: queries, keys and values are one projection."""
         projected = self.subspaces(y)
         pooled = projected
-        if self.pooling > 1:
+        pooling = self.pooling
+        if most_keys is not None:
+            pooling = max(pooling, math.ceil(math.sqrt(height * width / most_keys)))
+        if pooling > 1:
             cells = projected.transpose(1, 2).unflatten(2, (height, width))
-            cells = F.avg_pool2d(cells, self.pooling, ceil_mode=True, count_include_pad=False)
-            pooled = cells.flatten(2).transpose(1, 2)
+            cells = F.avg_pool2d(cells, pooling, ceil_mode=True, count_include_pad=False)
+            pooled = cells.flatten(2).transpose(1, 2).contiguous()  # as fast attention needs it
         query, key = (
             x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (projected, pooled)
         )  # [b, heads, n or m, d / heads]
@@ -100,25 +109,35 @@ class FeatureDenoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.noise = noise
-        self.blocks = nn.Sequential(
-            *(SubspaceBlock(channels, heads=heads, pooling=pooling) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            SubspaceBlock(channels, heads=heads, pooling=pooling) for _ in range(blocks)
         )
         self.restore = nn.Conv2d(channels, channels, 1)  # g
 
     def forward(
-        self, x: Float[Tensor, "b d h w"]
+        self, x: Float[Tensor, "b d h w"], *, most_keys: int | None = None
     ) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b"] | None]:
         """Denoise features; in training, of features with noise added, with the loss of each.
+
+        Args:
+            x: The features.
+            most_keys: Of a layer; where there would be more, more cells are averaged to one.
 
         Returns:
             z = Phi(x + sigma w) and ``|| g(z) - x ||^2 / Var(x)``, where x is taken as given;
             outside of training sigma is 0 and there is no loss.
         """
         if not self.training:
-            return self.blocks(x), None
+            return self.denoise(x, most_keys), None
         target = x.detach()
         variance = target.var(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)  # [b, 1, 1, 1]
         sigma = self.noise * torch.rand_like(variance) * variance.sqrt()
-        z = self.blocks(x + sigma * torch.randn_like(x))
+        z = self.denoise(x + sigma * torch.randn_like(x), most_keys)
         error = (self.restore(z) - target).square() / variance
         return z, error.mean(dim=(1, 2, 3))
+
+    def denoise(self, x: Float[Tensor, "b d h w"], most_keys: int | None) -> Tensor:
+        """Phi(x): layer by layer."""
+        for block in self.blocks:
+            x = block(x, most_keys)
+        return x

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from promotion.nn._gru import ConvGRU, correction
+from promotion.nn._precision import exact
 from promotion.nn._upsample import ConvexUpsampler
 
 NEAREST, FARTHEST = 0.1, 100.0
@@ -57,15 +58,15 @@ class DepthDecoder(nn.Module):
         if motion is None:
             seen = torch.zeros_like(state)
         else:
-            seen = self.motion(motion).relu()
+            seen = self.motion(motion.to(features.dtype)).relu()
             if moving is not None:
                 seen = seen * moving[:, None, None, None]
         context = self.gru.prepare(torch.cat([features.relu(), seen], 1))
-        logit = torch.full_like(features[:, :1], FIRST_LOGIT)
+        logit = torch.full_like(exact(features[:, :1]), FIRST_LOGIT)
         depths = []
         for step in range(self.steps):
-            state = self.gru(state, self.logit(logit).relu(), context)
-            logit = logit + self.delta(state)
+            state = self.gru(state, self.logit(logit.to(features.dtype)).relu(), context)
+            logit = logit + exact(self.delta(state))
             if self.training or step == self.steps - 1:
                 depths.append(self.upsample(logit, state))
         return depths

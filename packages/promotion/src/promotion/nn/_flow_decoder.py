@@ -15,6 +15,8 @@ from promotion.nn._correlation import correlation
 from promotion.nn._encoder import STRIDE
 from promotion.nn._gru import ConvGRU, correction
 from promotion.nn._matching import GlobalMatching, grid
+from promotion.nn._precision import exact
+from promotion.nn._rematching import rematched
 from promotion.nn._upsample import ConvexUpsampler
 
 
@@ -66,6 +68,7 @@ class FlowDecoder(nn.Module):
         *,
         iterations: int,
         start: Float[Tensor, "b 2 h w"] | None = None,
+        rematch: bool = False,
     ) -> DecodedFlow:
         """Decode.
 
@@ -74,20 +77,23 @@ class FlowDecoder(nn.Module):
             second: Features of the second.
             iterations: Lookups and corrections.
             start: Where to begin, in cells; None matches, if the decoder does, or begins at zero.
+            rematch: Match where that fits better than the start, if the decoder matches.
         """
         similarity = correlation(first, second, radius=self.radius, levels=self.levels)
-        places = grid(*first.shape[-2:], like=first)
+        places = grid(*first.shape[-2:], like=exact(first))
         state = self.start(first).tanh()
         context = self.gru.prepare(first.relu())
         if start is None:
             start = self.match(first, second) if self.match else torch.zeros_like(first[:, :2])
-        flow = start
+        elif rematch and self.match:
+            start = rematched(self.match, first, second, start)
+        flow = exact(start)
         flows = [self.upsample(flow, state)] if self.training else []
         for step in range(iterations):
             flow = flow.detach()
             motion = self.look(similarity(places + flow), flow)
             state = self.gru(state, motion, context)
-            flow = flow + self.delta(state)
+            flow = flow + exact(self.delta(state))
             if self.training or step == iterations - 1:
                 flows.append(self.upsample(flow, state))
         return DecodedFlow(flows, flow, state)
@@ -96,6 +102,7 @@ class FlowDecoder(nn.Module):
         self, similar: Float[Tensor, "b q h w"], flow: Float[Tensor, "b 2 h w"]
     ) -> Float[Tensor, "b s h w"]:
         """What a lookup found, and where."""
+        similar, flow = (each.to(self.moved.weight.dtype) for each in (similar, flow))
         seen = torch.cat([self.similar(similar), self.moved(flow)], 1).relu()
         return torch.cat([self.motion(seen).relu(), flow], 1)
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promotion.nn._precision import exact
 from promotion.nn._sharpening import sharpening
 
 TRAINED_CELLS = 320
@@ -45,7 +46,7 @@ class GlobalMatching(nn.Module):
         reach = torch.sym_min(h, window) * torch.sym_min(w, window)
         sharper = sharpening(reach, TRAINED_CELLS, like=first)
         first = first * (self.temperature * sharper / math.sqrt(d))
-        places = grid(h, w, like=first)
+        places = grid(h, w, like=exact(first))
         if torch.compiler.is_exporting():  # the number of blocks would be that of one size
             return self._match(first, second, places, places) - places
         rows = []
@@ -76,7 +77,8 @@ class GlobalMatching(nn.Module):
         within = within_y[:, None, :, None] & within_x[None, :, None, :]  # [i, j, u, v]
         logits = first.flatten(2).transpose(1, 2) @ second.flatten(2)
         logits = logits.masked_fill(~within.flatten(2).flatten(0, 1), -math.inf)
-        found = logits.softmax(-1) @ near.flatten(1).T  # [b, i j, 2]
+        with torch.autocast(logits.device.type, enabled=False):  # it would round places
+            found = exact(logits).softmax(-1) @ near.flatten(1).T  # [b, i j, 2]
         places: Tensor = found.transpose(1, 2).unflatten(2, own.shape[1:])
         return places
 

@@ -56,8 +56,8 @@ def interpolate(
         if not 0 <= time <= 1:
             raise InputError(f"times ({time:g}) must be from 0 to 1; leave it out")
     first, second = as_picture(image1, "image1"), as_picture(image2, "image2")
-    there = model.predict(first, second, iterations=iterations)
-    back = model.predict(second, first, iterations=iterations)
+    there = model.predict(first, second, iterations=iterations, confidence=True)
+    back = model.predict(second, first, iterations=iterations, confidence=True)
     for time in times:
         yield between((first, second), (there, back), time)
 

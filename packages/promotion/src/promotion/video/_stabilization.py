@@ -63,7 +63,10 @@ def stabilize(
         raise InputError(f"radius ({radius}) must be at least 1; raise it")
     height, width = as_picture(frames[0], "frames[0]").shape[-2:]
     path = camera_path(
-        [homography_of(model.predict(*pair, iterations=iterations)) for pair in pairwise(frames)]
+        [
+            homography_of(model.predict(*pair, iterations=iterations, confidence=True))
+            for pair in pairwise(frames)
+        ]
     )
     for frame, transform in zip(frames, steadying(path, (height, width), radius), strict=True):
         image = as_picture(frame, "frame")[None]

@@ -62,7 +62,7 @@ def track(
     """
     positions, visible = [points], [torch.ones(len(points), dtype=torch.bool)]
     for first, second in pairwise(frames):
-        motion = model.predict(first, second, iterations=iterations)
+        motion = model.predict(first, second, iterations=iterations, confidence=True)
         assert motion.flow is not None  # since there are two frames
         assert motion.confidence is not None
         if len(positions) == 1:
