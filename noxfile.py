@@ -76,7 +76,7 @@ PACKAGES = {
     "promotion-flow": Package(
         "promotion",
         "promotion",
-        extras="[onnx,spring,tensorboard]",
+        extras="[onnx,spring,tensorboard,video]",
         coverage=99,
         scripts=(
             "accuracy.py",

@@ -9,7 +9,7 @@ import torch
 
 from promotion import ProMotion, ProMotionConfig
 from promotion.cli import main
-from promotion.io import read_image, write_image
+from promotion.io import VideoFile, VideoWriter, read_image, write_image
 from promotion.video import interpolate, stabilize, track
 from promotion.viz import track_overlay
 
@@ -87,14 +87,15 @@ def test_steady_frames_keep_their_names(tmp_path: Path, frames: Path, weights: P
     out = tmp_path / "out"
     assert command("stabilize", out, weights, str(frames), "--radius", "2") == 0
     model = ProMotion.from_pretrained(weights)
-    for path, steady in zip(paths(frames), stabilize(model, paths(frames), radius=2), strict=True):
+    expected = stabilize(model, paths(frames), radius=2)
+    for path, steady in zip(paths(frames), expected, strict=True):
         assert (read_image(out / path.name) - steady).abs().max() <= 0.5 / 255 + 1e-6
 
 
 @pytest.mark.parametrize(
     ("name", "given", "options", "said"),
     [
-        ("track", "none", [], "frames (none) must be a folder of frames; check the path"),
+        ("track", "none", [], "frames (none) must be a folder of frames, or a video that"),
         ("stabilize", "frames", ["--radius", "0"], "radius (0) must be at least 1"),
         ("track", "frames", ["--points", "3;4"], "points (3;4) must be two numbers, as in 120,80"),
         ("track", "frames", ["--points", "3,99"], "points (3, 99) must lie in the first frame"),
@@ -102,7 +103,7 @@ def test_steady_frames_keep_their_names(tmp_path: Path, frames: Path, weights: P
             "interpolate",
             "frames",
             ["x.png", "y.png"],
-            "pictures (3 given) must be two, or a",
+            "pictures (3 given) must be two, a folder",
         ),
     ],
 )
@@ -120,6 +121,34 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
     assert command(name, tmp_path / "out", weights, place, *options) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_made_of_a_video_is_a_video(tmp_path: Path, frames: Path, weights: Path) -> None:
+    video = tmp_path / "in.mp4"
+    with VideoWriter(video, fps=6) as writer:
+        for path in paths(frames):
+            writer.add((read_image(path) * 255).round().to(torch.uint8))
+    for name, written, count, fps in (
+        ("track", "tracks.mp4", 3, 6),
+        ("interpolate", "interpolated.mp4", 5, 12),
+        ("stabilize", "steady.mp4", 3, 6),
+    ):
+        out = tmp_path / name
+        assert command(name, out, weights, str(video)) == 0
+        made = VideoFile(out / written)
+        assert (len(made), made.fps) == (count, fps)
+        assert not list(out.rglob("*.png"))
+
+
+def test_a_video_of_one_frame_is_refused(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "in.mp4"
+    with VideoWriter(video, fps=6) as writer:
+        writer.add(torch.zeros(3, 32, 40, dtype=torch.uint8))
+    assert command("track", tmp_path / "out", weights, str(video)) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"frames ({video}, 1 found) must be at least two; name another" in told
 
 
 def test_two_pictures_are_enough_to_interpolate(

@@ -110,7 +110,7 @@ def _change(frames: list[Tensor]) -> float:
 @pytest.mark.parametrize(
     ("count", "radius", "said"),
     [
-        (1, 5, "frames (1) must be at least 2; give more"),
+        (1, 5, "frames (fewer than 2) must be at least 2; give more"),
         (2, 0, "radius (0) must be at least 1; raise it"),
     ],
 )
@@ -119,3 +119,9 @@ def test_what_cannot_be_steadied_is_refused(count: int, radius: int, said: str) 
     with pytest.raises(InputError) as caught:
         next(stabilize(ProMotion(), frames, radius=radius))
     assert str(caught.value) == said
+
+
+def test_frames_that_can_be_seen_once_only_are_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        next(stabilize(ProMotion(), iter([torch.rand(3, 32, 40)])))
+    assert str(caught.value) == ("frames (an iterator) must be gone through twice; give a sequence")

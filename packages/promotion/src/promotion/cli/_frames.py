@@ -1,34 +1,105 @@
-"""The frames of a folder, looked at one after the other."""
+"""The frames of a folder or a video, looked at one after the other, and what is made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from promotion._pictures import as_picture
 from promotion.cli._infer_frames import check_sizes, frames_in
+from promotion.io import VideoFile, VideoWriter
+from promotion.io._video import VIDEO_FORMATS
+from promotion.viz import save_picture
 from tokenseek_common import InputError
 from tokenseek_common.cli import Progress
 
 
-def folder_frames(folder: Path) -> list[Path]:
-    """The frames of a folder in the order of their names, all of one size.
+@dataclass(frozen=True)
+class Frames:
+    """Frames, and what each is called.
+
+    Args:
+        pictures: Files, or a video; read anew each time that they are gone through.
+        names: Of what is made of each.
+        fps: Frames a second of a video; None of a folder.
+    """
+
+    pictures: Sequence[Path] | VideoFile
+    names: Sequence[str]
+    fps: float | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Float[Tensor, "3 h w"]]:
+        """The frames in [0, 1], one in memory."""
+        for picture in self.pictures:
+            yield as_picture(picture, str(picture) if isinstance(picture, Path) else "frame")
+
+    def shown(self, progress: Progress) -> Iterator[Float[Tensor, "3 h w"]]:
+        """The same, telling how far that is."""
+        for frame in self:
+            yield frame
+            progress.advance()
+
+
+def frames_of(path: Path) -> Frames:
+    """The frames of a folder, in the order of their names and of one size, or of a video.
 
     Raises:
-        InputError: It is no folder, holds fewer than two, or one cannot be used.
+        InputError: It is something else, holds fewer than two, or one cannot be used.
     """
-    if not folder.is_dir():
-        raise InputError(f"frames ({folder}) must be a folder of frames; check the path")
-    frames = frames_in(folder)
-    check_sizes(frames)
-    return frames
+    if path.suffix.lower() in VIDEO_FORMATS and not path.is_dir():
+        video = VideoFile(path)
+        count = len(video)
+        if count < 2:
+            raise InputError(f"frames ({path}, {count} found) must be at least two; name another")
+        return Frames(video, [f"{number:06d}" for number in range(count)], video.fps)
+    if not path.is_dir():
+        raise InputError(
+            f"frames ({path}) must be a folder of frames, or a video that ends in "
+            f"{', '.join(VIDEO_FORMATS)}; check the path"
+        )
+    files = frames_in(path)
+    check_sizes(files)
+    return Frames(files, [file.stem for file in files], None)
 
 
-def shown(frames: Sequence[Path], progress: Progress) -> Iterator[Float[Tensor, "3 h w"]]:
-    """Read them one by one, and tell how far that is."""
-    for path in frames:
-        yield as_picture(path, str(path))
-        progress.advance()
+class Written(AbstractContextManager["Written"]):
+    """Pictures that are made one after the other: files of a folder, or a video.
+
+    Args:
+        folder: Where the files go; it is made.
+        video: The video, in place of files, where there are frames a second.
+        fps: Frames a second, or None.
+    """
+
+    def __init__(self, folder: Path, video: Path, *, fps: float | None) -> None:
+        self._folder = folder
+        self._video = None if fps is None else VideoWriter(video, fps=fps)
+
+    def add(self, name: str, picture: UInt8[Tensor, "3 h w"]) -> None:
+        """Write the next picture."""
+        if self._video is None:
+            save_picture(self._folder / f"{name}.png", picture)
+        else:
+            self._video.add(picture)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._video is not None:
+            self._video.__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""`promotion interpolate`: frames between two frames, or between all frames of a folder."""
+"""`promotion interpolate`: frames between two frames, or between all of a folder or a video."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 import tyro
 
-from promotion._pictures import as_picture
-from promotion.cli._frames import folder_frames
+from promotion.cli._frames import Frames, Written, frames_of
 from promotion.cli._infer_frames import check_sizes
 from promotion.cli._model_options import ModelOptions
-from promotion.io import write_image
 from promotion.video import interpolate
+from promotion.viz._pillow import to_bytes
 from tokenseek_common import InputError
 from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolate(ModelOptions):
-    """Make frames between two frames, or between all frames of a folder.
+    """Make frames between two frames, or between all of a folder or a video.
 
-    Writes the given frames and those between them as 000000.png, 000001.png and so on.
+    Writes the given frames and those between them as 000000.png, 000001.png and so on, or those of
+    a video as interpolated.mp4, of as many times the frames a second.
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """Two pictures, or a folder of frames."""
+    """Two pictures, a folder of frames, or a video (extra [video])."""
 
     between: int = 1
     """Frames to make between two, evenly spaced in time."""
@@ -41,28 +41,32 @@ class Interpolate(ModelOptions):
         frames = self._frames()
         model = self.load()
         folder = fresh_folder(self.output, default="promotion-interpolate")
-        times = [step / (self.between + 1) for step in range(1, self.between + 1)]
+        parts = self.between + 1
+        fps = None if frames.fps is None else parts * frames.fps
         number = 0
-        with console.progress("making", total=len(frames) - 1) as progress, self.precision():
-            for path1, path2 in pairwise(frames):
-                first, second = (as_picture(path, str(path)) for path in (path1, path2))
+        with (
+            console.progress("making", total=len(frames)) as progress,
+            Written(folder, folder / "interpolated.mp4", fps=fps) as written,
+            self.precision(),
+        ):
+            for first, second in pairwise(frames.shown(progress)):
+                times = [step / parts for step in range(1, parts)]
                 made = interpolate(model, first, second, times, iterations=self.iterations)
                 for image in (first, *made):
-                    write_image(folder / f"{number:06d}.png", image.clamp(0, 1))
+                    written.add(f"{number:06d}", to_bytes(image))
                     number += 1
-                progress.advance()
-            write_image(folder / f"{number:06d}.png", second)
+            written.add(f"{number:06d}", to_bytes(second))
         count = number + 1
         console.print(f"{len(frames)} frames are {count} now, in {folder}")
         console.result({"output": folder, "given": len(frames), "frames": count})
 
-    def _frames(self) -> list[Path]:
+    def _frames(self) -> Frames:
         if len(self.pictures) == 1:
-            return folder_frames(self.pictures[0])
+            return frames_of(self.pictures[0])
         if len(self.pictures) != 2:
             raise InputError(
-                f"pictures ({len(self.pictures)} given) must be two, or a folder of frames; "
-                "put longer sequences into a folder"
+                f"pictures ({len(self.pictures)} given) must be two, a folder of frames or a "
+                "video; put longer sequences into a folder"
             )
         check_sizes(self.pictures)
-        return list(self.pictures)
+        return Frames(self.pictures, [path.stem for path in self.pictures], None)

@@ -24,17 +24,17 @@ COMMANDS: Commands = {
         "Viz",
     ),
     "track": CommandPlace(
-        "Follow points through a folder of frames.",
+        "Follow points through a folder of frames or a video.",
         "promotion.cli._track",
         "Track",
     ),
     "interpolate": CommandPlace(
-        "Make frames between two frames, or between all frames of a folder.",
+        "Make frames between two frames, or between all of a folder or a video.",
         "promotion.cli._interpolate",
         "Interpolate",
     ),
     "stabilize": CommandPlace(
-        "Show frames as a steady camera would have taken them.",
+        "Show a folder of frames or a video as a steady camera would have taken them.",
         "promotion.cli._stabilize",
         "Stabilize",
     ),

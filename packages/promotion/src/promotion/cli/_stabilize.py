@@ -8,24 +8,24 @@ from typing import Annotated
 
 import tyro
 
-from promotion.cli._frames import folder_frames
+from promotion.cli._frames import Written, frames_of
 from promotion.cli._model_options import ModelOptions
-from promotion.io import write_image
 from promotion.video import stabilize
+from promotion.viz._pillow import to_bytes
 from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stabilize(ModelOptions):
-    """Show frames as a steady camera would have taken them.
+    """Show a folder of frames or a video as a steady camera would have taken them.
 
     The camera's motion is taken for homographies, as it is where a camera turns or looks at
-    something far or flat, and its path is smoothed. Frames keep their names, as .png; what no frame
-    shows is filled with the colours of the border.
+    something far or flat, and its path is smoothed. Frames keep their names, as .png, and those of
+    a video become steady.mp4; what no frame shows is filled with the colours of the border.
     """
 
-    frames: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
-    """A folder of frames, taken in the order of their names."""
+    frames: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER|VIDEO")]]
+    """A folder of frames, taken in the order of their names, or a video (extra [video])."""
 
     radius: int = 15
     """Frames to each side that the path is smoothed over."""
@@ -37,13 +37,17 @@ class Stabilize(ModelOptions):
     def run(self, console: Console) -> None:
         """Find the path, and write each frame along the smooth one."""
         check_folder(self.output)
-        frames = folder_frames(self.frames)
+        frames = frames_of(self.frames)
         model = self.load()
         folder = fresh_folder(self.output, default="promotion-stabilize")
-        with console.progress("writing", total=len(frames)) as progress, self.precision():
+        with (
+            console.progress("writing", total=len(frames)) as progress,
+            Written(folder, folder / "steady.mp4", fps=frames.fps) as written,
+            self.precision(),
+        ):
             steady = stabilize(model, frames, radius=self.radius, iterations=self.iterations)
-            for path, image in zip(frames, steady, strict=True):
-                write_image(folder / f"{path.stem}.png", image)
+            for name, image in zip(frames.names, steady, strict=True):
+                written.add(name, to_bytes(image))
                 progress.advance()
         console.print(f"{len(frames)} frames of {self.frames} are steady in {folder}")
         console.result({"output": folder, "frames": len(frames)})

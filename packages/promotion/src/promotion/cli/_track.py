@@ -1,4 +1,4 @@
-"""`promotion track`: points followed through a folder of frames."""
+"""`promotion track`: points followed through the frames of a folder or a video."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from promotion._pictures import as_picture
-from promotion.cli._frames import folder_frames, shown
+from promotion.cli._frames import Frames, Written, frames_of
 from promotion.cli._model_options import ModelOptions
 from promotion.video import Tracks, track
-from promotion.viz import save_picture, track_overlay
+from promotion.viz import track_overlay
 from tokenseek_common import InputError, replacing
 from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder, on_unless
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track(ModelOptions):
-    """Follow points through a folder of frames.
+    """Follow points through a folder of frames or a video.
 
     Points are followed by flow from each frame to the next, and are lost where they leave the
     frame or where the flow there and back do not agree. tracks.npz holds positions [t, n, 2], (x,
-    y) in pixels, and visible [t, n]; pictures/ has each frame with the tracks that lead to it.
+    y) in pixels, and visible [t, n]; pictures/ has each frame with the tracks that lead to it, or
+    tracks.mp4 those of a video.
     """
 
-    frames: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
-    """A folder of frames, taken in the order of their names."""
+    frames: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER|VIDEO")]]
+    """A folder of frames, taken in the order of their names, or a video (extra [video])."""
 
     spacing: int = 32
     """Pixels between the points of a grid over the first frame."""
@@ -53,11 +53,11 @@ class Track(ModelOptions):
         """Follow, write and draw."""
         check_folder(self.output)
         given = [_point(text) for text in self.points]
-        frames = folder_frames(self.frames)
-        points = torch.tensor(given) if given else self._grid(frames[0])
+        frames = frames_of(self.frames)
+        points = torch.tensor(given) if given else self._grid(next(iter(frames)))
         model = self.load()
         with console.progress("following", total=len(frames)) as progress, self.precision():
-            tracks = track(model, shown(frames, progress), points, iterations=self.iterations)
+            tracks = track(model, frames.shown(progress), points, iterations=self.iterations)
         folder = fresh_folder(self.output, default="promotion-track")
         with replacing(folder / "tracks.npz") as part, part.open("wb") as file:
             np.savez(file, positions=tracks.positions.numpy(), visible=tracks.visible.numpy())
@@ -72,21 +72,23 @@ class Track(ModelOptions):
             {"output": folder, "points": len(points), "frames": len(frames), "kept": kept}
         )
 
-    def _grid(self, first: Path) -> Float[Tensor, "n 2"]:
+    def _grid(self, first: Float[Tensor, "3 h w"]) -> Float[Tensor, "n 2"]:
         """Points in the middle of squares of the spacing."""
-        height, width = as_picture(first, str(first)).shape[-2:]
         y, x = (
             torch.arange(min(self.spacing, side) // 2, side, self.spacing)
-            for side in (height, width)
+            for side in first.shape[-2:]
         )
         return torch.cartesian_prod(y, x).flip(1).float()
 
-    def _draw(self, console: Console, frames: list[Path], tracks: Tracks, folder: Path) -> None:
-        with console.progress("drawing", total=len(frames)) as progress:
-            for number, image in enumerate(shown(frames, progress)):
+    def _draw(self, console: Console, frames: Frames, tracks: Tracks, folder: Path) -> None:
+        with (
+            console.progress("drawing", total=len(frames)) as progress,
+            Written(folder / "pictures", folder / "tracks.mp4", fps=frames.fps) as written,
+        ):
+            for number, image in enumerate(frames.shown(progress)):
                 past = slice(max(0, number - self.tail), number + 1)
                 drawn = track_overlay(image, tracks.positions[past], tracks.visible[past])
-                save_picture(folder / "pictures" / f"{frames[number].stem}.png", drawn)
+                written.add(frames.names[number], drawn)
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -5,11 +5,14 @@ from promotion.io._errors import FileFormatError
 from promotion.io._flow import read_flow, write_flow
 from promotion.io._image import read_image, write_image
 from promotion.io._maps import DepthMap, FlowMap
+from promotion.io._video import VideoFile, VideoWriter
 
 __all__ = [
     "DepthMap",
     "FileFormatError",
     "FlowMap",
+    "VideoFile",
+    "VideoWriter",
     "read_depth",
     "read_flow",
     "read_image",

@@ -7,7 +7,7 @@ are the camera's path; smoothed by a Gaussian, they are that of a steady camera.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -34,7 +34,7 @@ REFITS = 10
 
 def stabilize(
     model: ProMotion,
-    frames: Sequence[Picture],
+    frames: Iterable[Picture],
     *,
     radius: int = 15,
     iterations: int | None = None,
@@ -46,7 +46,7 @@ def stabilize(
 
     Args:
         model: In evaluation mode.
-        frames: At least two, of one size.
+        frames: At least two, of one size; a sequence or what else can be gone through twice.
         radius: Frames to each side that the camera's path is smoothed over: two standard deviations
             of the Gaussian.
         iterations: Of the flow decoder, at each scale; None as configured.
@@ -57,18 +57,19 @@ def stabilize(
     Raises:
         InputError: There are fewer than two frames, a frame cannot be used, or `radius` is below 1.
     """
-    if len(frames) < 2:
-        raise InputError(f"frames ({len(frames)}) must be at least 2; give more")
     if radius < 1:
         raise InputError(f"radius ({radius}) must be at least 1; raise it")
-    height, width = as_picture(frames[0], "frames[0]").shape[-2:]
-    path = camera_path(
-        [
-            homography_of(model.predict(*pair, iterations=iterations, confidence=True))
-            for pair in pairwise(frames)
-        ]
-    )
-    for frame, transform in zip(frames, steadying(path, (height, width), radius), strict=True):
+    if iter(frames) is frames:
+        raise InputError("frames (an iterator) must be gone through twice; give a sequence")
+    steps = [
+        homography_of(model.predict(*pair, iterations=iterations, confidence=True))
+        for pair in pairwise(frames)
+    ]
+    if not steps:
+        raise InputError("frames (fewer than 2) must be at least 2; give more")
+    height, width = as_picture(next(iter(frames)), "frame").shape[-2:]
+    steady_views = steadying(camera_path(steps), (height, width), radius)
+    for frame, transform in zip(frames, steady_views, strict=True):
         image = as_picture(frame, "frame")[None]
         steady: Tensor = warp_perspective(
             image, transform[None].to(image), (height, width), padding_mode="border"
