@@ -112,7 +112,10 @@ PACKAGES = {
         test_only=("accelerate", "transformers"),  # its training room serves those who have both
     ),
 }
-TRAINERS = ("tokenseek-core[trl]", "lightning-fabric")  # where some users of it train
+TRAINERS = {  # where some users of a package train
+    "tokenseek-core": ("tokenseek-core[trl]", "lightning-fabric"),
+    "mept": ("trl", "bitsandbytes"),
+}
 HARNESS = "lm_eval[hf]>=0.4.13"  # that the field scores language models with; nobody has to have it
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
 
@@ -170,10 +173,11 @@ def tests(session: nox.Session, distribution: str) -> None:
 
 
 @nox.session(requires=["build"])
-def trainers(session: nox.Session) -> None:
-    """Test tokenseek-core in the trainers that some of its users have."""
-    install(session, ["tokenseek-core"], *TRAINERS, *pins(session))
-    run_own_tests(session, "tokenseek-core", "-m", "trainers", folder="trainers")
+@nox.parametrize("distribution", list(TRAINERS), ids=list(TRAINERS))
+def trainers(session: nox.Session, distribution: str) -> None:
+    """Test a package in the trainers that some of its users have."""
+    install(session, [distribution], *TRAINERS[distribution], *pins(session))
+    run_own_tests(session, distribution, "-m", "trainers", folder="trainers")
 
 
 @nox.session(requires=["build"])
@@ -274,7 +278,8 @@ def examples(session: nox.Session) -> None:
     scripts = sorted(Path("examples").glob("*.py"))
     if not scripts:
         session.skip("examples/ holds no script yet")
-    install(session, list(PACKAGES), *TRAINERS, *pins(session))
+    everything = [extra for extras in TRAINERS.values() for extra in extras]
+    install(session, list(PACKAGES), *everything, *pins(session))
     for script in scripts:
         session.run("python", str(script), env=ENVIRONMENT)
 

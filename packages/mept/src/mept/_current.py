@@ -63,8 +63,8 @@ class Call:
     """Whether the stack is called by itself, and the call ends with it."""
 
 
-class Current(threading.local):
-    """The pass that runs now, apart for every thread: DataParallel runs one model in several."""
+class State:
+    """What runs now in one thread."""
 
     def __init__(self) -> None:
         self.call = Call()
@@ -72,6 +72,36 @@ class Current(threading.local):
         self.generation: Generation | None = None
         self.cross_rows = 0  # in front of the encoder states that a decoder is given
         self.is_bare = False  # runs the model without prompts, whichever are in use
+
+
+class _OfThread(threading.local):
+    """Makes a state for every thread that asks."""
+
+    def __init__(self) -> None:
+        self.state = State()
+
+
+class Current:
+    """The pass that runs now, apart for every thread: DataParallel runs one model in several.
+
+    The state is an object in a `threading.local`, not one itself: where `torch.compile` breaks a
+    graph between two hooks, what one writes to a `threading.local` is lost to the other.
+    """
+
+    call: Call
+    prompted: Prompted | None
+    generation: Generation | None
+    cross_rows: int
+    is_bare: bool
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_of_thread", _OfThread())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of_thread.state, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._of_thread.state, name, value)
 
     @contextmanager
     def bare(self) -> Iterator[None]:
