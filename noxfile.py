@@ -254,6 +254,14 @@ def evaluation(session: nox.Session) -> None:
     run_own_tests(session, "tokenseek-core", "-m", "evaluation", folder="evaluation")
 
 
+@nox.session(default=False)
+@each_package
+def release_check(session: nox.Session, distribution: str) -> None:
+    """Find out whether a package can be released; `-- --tag mept-v0.1.0` as what."""
+    session.install("packaging", "twine")
+    session.run("python", "tests/release_check.py", distribution, *session.posargs)
+
+
 @nox.session(default=False, requires=["build"], allow_parallel=False)  # it measures time
 @each_benchmark
 def bench(session: nox.Session, distribution: str) -> None:
