@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from tokenseek_common.data import IGNORE_INDEX, Example
@@ -53,7 +54,10 @@ def suited_config(usual: TokenSeekConfig, instances: Sequence[Instance]) -> Toke
     """
     if supervised_share(instances) > MOST_SUPERVISED:
         return usual
-    answers = TokenSeekConfig.answers(usual.ratio)
+    # The preset says which tokens are kept and how; all else stays as it was asked for.
+    preset = TokenSeekConfig.answers(usual.ratio)
+    chosen = ("answer_ratio", "selector", "gradient", "logits")
+    answers = replace(usual, **{name: getattr(preset, name) for name in chosen})
     return usual if trains_densely(share_kept(instances, answers), answers) else answers
 
 

@@ -385,6 +385,7 @@ def test_accumulated_batches_train_as_one_larger_batch_does(
         ("--dtype", "bfloat16"),
         ("--selector", "random"),
         ("--alpha", "0"),
+        ("--kv-offload",),
     ],
     ids=" ".join,
 )

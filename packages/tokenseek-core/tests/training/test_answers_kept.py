@@ -118,3 +118,9 @@ def test_a_run_says_beforehand_what_it_keeps(tmp_path: Path) -> None:
     assert result.kept_share < 0.6
     record = json.loads((tmp_path / "whole" / "finetune.json").read_text())
     assert record["options"] == settings.decisive
+
+
+def test_all_settings_of_the_rows_reach_the_step() -> None:
+    settings = replace(SETTINGS, alpha=0.5, beta=2.0, kv_offload=True)
+    for config in (settings.config, settings.config_for(BEHIND)):
+        assert (config.alpha, config.beta, config.kv_offload) == (0.5, 2.0, True)

@@ -23,6 +23,7 @@ FREE = (
     "data",
     "eval_data",
     "device",
+    "kv_offload",
     "movement_check",
     "lora",
     "report_to",
@@ -85,6 +86,9 @@ class FinetuneSettings(RowSettings):
 
     gradient_checkpointing: bool = False
     """Recompute activations instead of keeping them."""
+
+    kv_offload: bool = False
+    """Keep the recorded keys and values in pinned host memory: for long sequences on a GPU."""
 
     bf16: bool = False
     """Compute in bfloat16, by autocast; the weights keep their --dtype."""
@@ -171,7 +175,7 @@ class FinetuneSettings(RowSettings):
     @property
     def config(self) -> TokenSeekConfig:
         """TokenSeek's own settings, where the data leave them as they are."""
-        return replace(super().config, alpha=self.alpha, beta=self.beta)
+        return replace(super().config, alpha=self.alpha, beta=self.beta, kv_offload=self.kv_offload)
 
     @property
     def trained(self) -> AdapterName:
