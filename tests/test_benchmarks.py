@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mept import MeptConfig
 from tokenseek_core import TokenSeekConfig
 from tokenseek_core._instances import Instance
 from tokenseek_core.inspect import Method
@@ -109,6 +110,24 @@ def test_the_comparison_of_mept_shows_its_records(monkeypatch: pytest.MonkeyPatc
             for tried in setting.tried
             for cell in plan.tried_cells(*tried)
         )
+
+
+def test_the_page_of_routers_shows_its_records_and_the_default_is_the_best_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/routing_report.py"))
+    text = report["PAGE"].read_text(encoding="utf-8")
+    assert text == report["with_results"](text)
+    default = MeptConfig()
+    ours = report["ROUTERS"][report["OURS"]]
+    assert ours.settings == {"router": default.router, "router_init": default.router_init}
+    dev = {
+        name: report["best"](name)[0]["dev_score"]
+        for name, _ in report["recorded"]("minilm")
+        if name in report["ROUTERS"]
+    }
+    assert max(dev, key=lambda name: dev[name]) == report["OURS"]
 
 
 def test_chosen_rates_of_the_comparison_lie_between_two_others(
