@@ -38,6 +38,11 @@ COMMANDS: Commands = {
         "promotion.cli._stabilize",
         "Stabilize",
     ),
+    "cloud": CommandPlace(
+        "Write what a picture shows as a cloud of coloured points in space.",
+        "promotion.cli._cloud",
+        "Cloud",
+    ),
     "synth": CommandPlace(
         "Write procedural scenes with exact flow, depth and occlusion.",
         "promotion.cli._synth",
