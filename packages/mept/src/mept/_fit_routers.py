@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mept._initial import row_length
 from mept._kmeans import spherical_kmeans
@@ -34,7 +35,7 @@ def fit_routers(model: nn.Module, batches: Iterable[Mapping[str, Any]], *, seed:
     rows and means of the first, fitted to its batches.
 
     Args:
-        model: A model with prompts in use whose routers are cosine routers.
+        model: A model with prompts in use whose routers are cosine routers, under DDP too.
         batches: What the model is called with, as in training: some hundred inputs are enough.
         seed: Of the first centroids.
 
@@ -48,6 +49,8 @@ def fit_routers(model: nn.Module, batches: Iterable[Mapping[str, Any]], *, seed:
         >>> mept.fit_routers(model, itertools.islice(loader, 32))
         256
     """
+    if isinstance(model, DistributedDataParallel):  # it would wait for as many passes elsewhere
+        model = model.module
     blocks, _ = blocks_in_use(model)
     if not blocks:
         raise InputError(
