@@ -73,14 +73,15 @@ def assert_as_reference(
     padding: str,
     slow_settings: dict[str, Any] | None = None,
     *,
-    implementation: str = "sdpa",
+    implementation: str | None = None,
     **settings: Any,
 ) -> Any:
     """Run a batch through both, and compare logits, loss and all gradients."""
     # Windows are counted in rows: padding on the left moves prompts out of them.
     wide: dict[str, Any] = {"sliding_window": 12} if padding == "left" else {}
     model = tuned(tiny_model(family, **wide), **settings)
-    model.get_base_model().set_attn_implementation(implementation)
+    if implementation is not None:
+        model.get_base_model().set_attn_implementation(implementation)
     batch = tiny_batch(family, padding)
     output = model(**batch)
     output.loss.backward()

@@ -83,7 +83,17 @@ def decoder_states(model: Any, prompts: Prompts, ids: Tensor, seen: list[int], k
             carried, tokens = x[0, :rows], x[0, rows:]
         normed: Tensor = body.ln_f(tokens)
         return normed
-    tokens = body.embed_tokens(ids)
+    if config.model_type == "opt":  # theirs are counted from 2
+        body = body.decoder
+        tokens = body.embed_tokens(ids) + body.embed_positions.weight[2:][: len(ids)]
+        for layer, block in enumerate(body.layers):
+            x = with_prompts(tokens, carried, prompts, layer, seen, k)
+            x = block(x, attention_mask=causal_mask(total, None))
+            carried, tokens = x[0, :rows], x[0, rows:]
+        last: Tensor = body.final_layer_norm(tokens)
+        return last
+    is_neox = config.model_type == "gpt_neox"
+    tokens = (body.embed_in if is_neox else body.embed_tokens)(ids)
     for layer, block in enumerate(body.layers):
         x = with_prompts(tokens, carried, prompts, layer, seen, k)
         window = getattr(config, "sliding_window", None)
@@ -91,19 +101,24 @@ def decoder_states(model: Any, prompts: Prompts, ids: Tensor, seen: list[int], k
             kind = config.layer_types[layer]
             angles = body.rotary_emb(x, positions, kind)
             window = window if kind == "sliding_attention" else None
+        elif config.model_type == "gemma2":
+            angles = body.rotary_emb(x, positions)
+            window = window if config.layer_types[layer] == "sliding_attention" else None
         else:
             angles = body.rotary_emb(x, positions)
         mask = causal_mask(total, window)
         x = block(x, attention_mask=mask, position_embeddings=angles, position_ids=positions)
         carried, tokens = x[0, :rows], x[0, rows:]
-    result: Tensor = body.norm(tokens)
+    result: Tensor = (body.final_layer_norm if is_neox else body.norm)(tokens)
     return result
 
 
 def decoder_logits(model: Any, prompts: Prompts, ids: Tensor, seen: list[int], k: int) -> Tensor:
     """The logits of every token of one sequence, [n, v]."""
-    result: Tensor = model.lm_head(decoder_states(model, prompts, ids, seen, k))
-    return result
+    states = decoder_states(model, prompts, ids, seen, k)
+    result: Tensor = model.get_output_embeddings()(states)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return result if cap is None else cap * torch.tanh(result / cap)
 
 
 def encoder_states(

@@ -38,16 +38,16 @@ def fresh_dynamo() -> Iterator[None]:
 )
 def test_a_compiled_step_is_the_step(family: str, whole: bool) -> None:
     model, batch = tuned(tiny_model(family)), tiny_batch(family)
-    expected = model(**batch)
-    expected.loss.backward()
+    compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=whole)
+    found = compiled(**batch)  # before a step has run without
+    found.loss.backward()
     grads = {name: p.grad.clone() for name, p in prompts_of(model).items() if p.grad is not None}
     model.zero_grad()
-    compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=whole)
-    found = compiled(**batch)
-    found.loss.backward()
+    expected = model(**batch)
+    expected.loss.backward()
     torch.testing.assert_close(found.logits, expected.logits, rtol=1e-9, atol=1e-9)
     for name, parameter in prompts_of(model).items():
-        torch.testing.assert_close(parameter.grad, grads[name], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(grads[name], parameter.grad, rtol=1e-8, atol=1e-8)
 
 
 def test_pipelines_take_a_model_with_prompts() -> None:

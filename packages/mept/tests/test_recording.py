@@ -22,8 +22,17 @@ ARRAYS = ("probabilities", "chosen", "gates", "pooled", "activations")
 K = 2
 
 GATED = ("mlp", lambda mlp, x: mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x))
+
+
+def fused(gate: Tensor, up: Tensor) -> Tensor:
+    return torch.nn.functional.silu(gate) * up
+
+
 FEED_FORWARD: dict[str, tuple[str, Callable[[Any, Tensor], Tensor]]] = {
-    **dict.fromkeys(("llama", "qwen2", "qwen3", "mistral", "gemma3_text"), GATED),
+    **dict.fromkeys(("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text"), GATED),
+    "phi3": ("mlp", lambda mlp, x: fused(*mlp.gate_up_proj(x).chunk(2, dim=-1))),
+    "gpt_neox": ("mlp", lambda mlp, x: mlp.act(mlp.dense_h_to_4h(x))),
+    "opt": ("fc1", lambda fc1, x: fc1(x).relu()[None]),  # of rows that are in one
     "gpt2": ("mlp", lambda mlp, x: mlp.act(mlp.c_fc(x))),
     "t5": ("layer.1.DenseReluDense", lambda dense, x: dense.act(dense.wi(x))),
     "bart": ("fc1", lambda fc1, x: torch.nn.functional.gelu(fc1(x))),

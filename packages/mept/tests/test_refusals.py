@@ -10,6 +10,7 @@ import torch
 from peft import get_peft_model
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     BartConfig,
     BartForCausalLM,
@@ -26,6 +27,7 @@ from transformers import (
 from mept import MeptConfig
 from mept._families import positions_of
 from tiny import tiny_batch, tiny_model, tuned
+from tiny_models import tiny_config
 from tokenseek_common import InputError
 
 
@@ -53,10 +55,26 @@ def llama() -> Any:
 def test_models_that_keep_a_state() -> None:
     mamba = AutoModelForCausalLM.from_config(MambaConfig(num_hidden_layers=1, hidden_size=8))
     assert refusal(lambda: get_peft_model(mamba, MeptConfig())) == (
-        "model_type (mamba) must be one of llama, qwen2, qwen3, mistral, gemma3_text, gpt2, t5, "
-        "bart, bert, roberta: their layers mix tokens by attention alone, while prompt rows would "
-        "stay in the state of recurrent and state-space layers for good; use a model of these "
-        "families"
+        "model_type (mamba) must be one of llama, qwen2, qwen3, mistral, gemma2, gemma3_text, "
+        "phi3, gpt_neox, gpt2, opt, t5, bart, bert, roberta: these are held to a slow reference, "
+        "others are not, and in recurrent and state-space layers prompt rows would stay for good; "
+        "use a model of these families"
+    )
+
+
+@pytest.mark.parametrize("family", ["modernbert", "qwen3_moe", "gemma3", "distilbert"])
+def test_families_that_are_not_held_to_the_reference(family: str) -> None:
+    model = AutoModel.from_config(tiny_config(family))
+    assert refusal(lambda: get_peft_model(model, MeptConfig())).startswith(
+        f"model_type ({family}) must be one of llama, qwen2, "
+    )
+
+
+def test_embeddings_that_are_projected() -> None:
+    model = AutoModelForCausalLM.from_config(tiny_config("opt-projected"))
+    assert refusal(lambda: get_peft_model(model, MeptConfig())) == (
+        "word_embed_proj_dim (16) must be hidden_size (32), embeddings that are projected have no "
+        "place for prompt rows; choose another model"
     )
 
 
@@ -81,6 +99,14 @@ def test_half_of_an_encoder_decoder() -> None:
     assert refusal(lambda: get_peft_model(bart, MeptConfig())) == (
         "model (BartForCausalLM) must have an encoder, whose layers get the prompts; load the "
         "whole model"
+    )
+
+
+def test_layers_of_a_decoder_that_are_skipped_at_random() -> None:
+    opt = tiny_model("opt", layerdrop=0.2)
+    assert refusal(lambda: tuned(opt)) == (
+        "layerdrop (0.2) must be 0, a skipped layer would leave its prompts out; set it in the "
+        "model's config"
     )
 
 

@@ -18,8 +18,8 @@ from transformers import (
 from mept import MeptConfig
 from tiny_models import VOCABULARY, random_model, tiny_config
 
-ROTARY = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text")
-DECODERS = (*ROTARY, "gpt2")
+ROTARY = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma2", "phi3", "gpt_neox")
+DECODERS = (*ROTARY, "gpt2", "opt")
 SEQ2SEQ = ("t5", "bart")
 ENCODERS = ("bert", "roberta")
 FAMILIES = DECODERS + SEQ2SEQ + ENCODERS

@@ -93,6 +93,8 @@ class DecoderStack(Stack):
         """Say once where routers choose by a token that may be the same for all inputs."""
         if self.has_looked or not stack.training or config.num_experts == 1:
             return
+        if torch.compiler.is_compiling():  # a look at values would break the graph
+            return
         self.has_looked = True
         if bool(is_bare(real, labels).all()):
             warnings.warn(
@@ -180,9 +182,10 @@ class DecoderStack(Stack):
 
         Those that move are counted from the first real token: the prompt rows stand still, so that
         padding between them and the tokens would change what these see. Learned ones are those that
-        the base model takes, padding or not.
+        the base model takes.
         """
-        counted = real if self.family.shifts else torch.ones_like(real)
+        skips = self.family.shifts or self.family.skips_padding
+        counted = real if skips else torch.ones_like(real)
         return (counted.cumsum(1) - 1).clamp(min=0)
 
     def _positions(self, positions: Int[Tensor, "b n"], rows: int) -> Int[Tensor, "b p_n"]:

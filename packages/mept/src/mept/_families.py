@@ -32,6 +32,8 @@ class Family:
             all others would get vectors that they were not trained with. Rotary ones are moved, so
             that prompt rows are further in the past than every token, as in the paper's models.
         relative: Whether positions are distances that no argument can change.
+        skips_padding: Whether learned positions are counted from the first real token on, where the
+            caller gives none.
         pre_norm: Whether blocks normalise their input, prompt rows too.
     """
 
@@ -41,6 +43,7 @@ class Family:
     stack: str = ""
     shifts: bool = False
     relative: bool = False
+    skips_padding: bool = False
     pre_norm: bool = True
 
 
@@ -52,8 +55,12 @@ FAMILIES: dict[str, Family] = {
     "qwen2": _ROTARY,
     "qwen3": _ROTARY,
     "mistral": _ROTARY,
+    "gemma2": _ROTARY,
     "gemma3_text": _ROTARY,
+    "phi3": _ROTARY,
+    "gpt_neox": Family("decoder", "layers", "mlp.dense_4h_to_h", shifts=True),
     "gpt2": Family("decoder", "h", "mlp.c_proj"),
+    "opt": Family("decoder", "layers", "fc2", stack="decoder", skips_padding=True),
     "t5": Family("encoder", "block", "layer.1.DenseReluDense.wo", stack="encoder", relative=True),
     "bart": Family("encoder", "layers", "fc2", stack="encoder", pre_norm=False),
     "bert": _BERT,
@@ -75,9 +82,9 @@ def family_of(model: nn.Module) -> Family:
     config = model.config
     if config.model_type not in FAMILIES:
         raise InputError(
-            f"model_type ({config.model_type}) must be one of {', '.join(FAMILIES)}: their layers "
-            "mix tokens by attention alone, while prompt rows would stay in the state of recurrent "
-            "and state-space layers for good; use a model of these families"
+            f"model_type ({config.model_type}) must be one of {', '.join(FAMILIES)}: these are "
+            "held to a slow reference, others are not, and in recurrent and state-space layers "
+            "prompt rows would stay for good; use a model of these families"
         )
     family = FAMILIES[config.model_type]
     if family.kind == "embedded" and config.is_decoder:
@@ -90,11 +97,18 @@ def family_of(model: nn.Module) -> Family:
             f"model ({name}) must have an encoder, whose layers get the prompts; "
             "load the whole model"
         )
-    if getattr(config, "encoder_layerdrop", 0.0):
+    if getattr(config, "word_embed_proj_dim", config.hidden_size) != config.hidden_size:
         raise InputError(
-            f"encoder_layerdrop ({config.encoder_layerdrop}) must be 0, a skipped layer would "
-            "leave its prompts out; set it in the model's config"
+            f"word_embed_proj_dim ({config.word_embed_proj_dim}) must be hidden_size "
+            f"({config.hidden_size}), embeddings that are projected have no place for prompt rows; "
+            "choose another model"
         )
+    for name in ("encoder_layerdrop", "layerdrop"):
+        if getattr(config, name, 0.0):
+            raise InputError(
+                f"{name} ({getattr(config, name)}) must be 0, a skipped layer would leave its "
+                "prompts out; set it in the model's config"
+            )
     return family
 
 

@@ -184,7 +184,8 @@ class _Scribe:
         self.record = record
         self.blocks = blocks
         self.layers: list[_Decided] = []  # of the pass that runs
-        self.units: list[Tensor] | None = None  # of the block that runs, [b, p + n, u] in parts
+        self.units: list[Tensor] | None = None  # of the block that runs, [b, p + n, u] in parts,
+        # or in OPT with its rows in one
         self.call: weakref.ref[Call] | None = None  # whose pass was the last
 
     def attach(self, down: str) -> Iterator[RemovableHandle]:
@@ -221,12 +222,14 @@ class _Scribe:
         if output is None or units is None or prompted is None:  # None: the block failed
             return
         routing = block.current.call.routings[block.name]
+        activations = torch.cat(units, dim=-2)
+        activations = activations.view(len(prompted.scope), -1, activations.shape[-1])
         decided = _Decided(
             routing.probabilities,
             routing.chosen,
             routing.gates,
             routing.pooled,
-            mean_activation(torch.cat(units, dim=1), prompted.scope),
+            mean_activation(activations, prompted.scope),
         )
         self.layers.append(_Decided(*(tensor.detach().cpu() for tensor in decided)))
         if block is self.blocks[-1]:

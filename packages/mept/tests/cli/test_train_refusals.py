@@ -133,8 +133,8 @@ def test_a_share_of_tokens_needs_a_package_that_replays_them(
         (
             "mamba",
             (),
-            "model (mamba) must be of llama, qwen2, qwen3, mistral, gemma3_text, gpt2, t5, bart, "
-            "bert, roberta; choose another --model",
+            "model (mamba) must be of llama, qwen2, qwen3, mistral, gemma2, gemma3_text, phi3, "
+            "gpt_neox, gpt2, opt, t5, bart, bert, roberta; choose another --model",
         ),
         (
             "bert",
