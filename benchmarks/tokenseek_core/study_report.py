@@ -9,12 +9,14 @@ from typing import Any
 from answers_report import answers, draw
 from encoders_report import encoders
 from equivalent_report import equivalent
+from evaluation_report import evaluation
 from study import CHECKPOINTING, COMBINATIONS, DENSE, PAPER, RESULTS, mean, recorded, settled
 from study_tasks import ROOT
 
 PAGE = ROOT / "docs/study.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 EQUIVALENT_BEGIN, EQUIVALENT_END = "<!-- equivalent: begin -->", "<!-- equivalent: end -->"
+EVALUATION_BEGIN, EVALUATION_END = "<!-- evaluation: begin -->", "<!-- evaluation: end -->"
 ENCODERS_BEGIN, ENCODERS_END = "<!-- encoders: begin -->", "<!-- encoders: end -->"
 ANSWERS_BEGIN, ANSWERS_END = "<!-- answers: begin -->", "<!-- answers: end -->"
 
@@ -122,6 +124,7 @@ def with_tables(text: str) -> str:
         (EQUIVALENT_BEGIN, EQUIVALENT_END, equivalent()),
         (ENCODERS_BEGIN, ENCODERS_END, encoders()),
         (ANSWERS_BEGIN, ANSWERS_END, answers()),
+        (EVALUATION_BEGIN, EVALUATION_END, evaluation()),
     ):
         before, rest = text.split(begin)
         _, after = rest.split(end)
