@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promotion.nn import Assignment
 from tokenseek_common import InputError
@@ -92,6 +93,11 @@ class ProMotionConfig:
                     f"{name} ({getattr(self, name)}) must be a multiple of 8, channels are "
                     "normalised eight together; choose another"
                 )
+        if self.assignment not in get_args(Assignment):
+            raise InputError(
+                f"assignment ({self.assignment}) must be one of "
+                f"{', '.join(get_args(Assignment))}; choose one"
+            )
         if self.channels % self.heads:
             raise InputError(
                 f"channels ({self.channels}) must be divisible by heads ({self.heads}); "
@@ -116,14 +122,23 @@ class ProMotionConfig:
         """
         if name not in SIZES:
             raise InputError(f"size ({name}) must be one of {', '.join(SIZES)}; choose one")
+        cls.check_names(changes)
+        return replace(cls(**SIZES[name]), **changes)
+
+    @classmethod
+    def check_names(cls, names: Iterable[str]) -> None:
+        """Refuse what is no field.
+
+        Raises:
+            InputError: One is not.
+        """
         known = {field.name for field in fields(cls)}
-        for field_name in changes:
-            if field_name not in known:
+        for name in names:
+            if name not in known:
                 raise InputError(
-                    f"{field_name} must be a field of the model's config; "
+                    f"{name} must be a field of the model's config; "
                     f"choose from {', '.join(sorted(known))}"
                 )
-        return replace(cls(**SIZES[name]), **changes)
 
 
 ZERO_IS_OFF = ("denoiser_blocks", "prototypes", "em_steps", "matching")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from promotion import ProMotionConfig
-from promotion.training import StageConfig, read_training_config
+from promotion.training import StageConfig, TrainingConfig, read_training_config
 from promotion.training._config import write_training_config
 from tokenseek_common import InputError
 
@@ -81,7 +81,22 @@ def test_all_but_the_stages_has_a_default(tmp_path: Path) -> None:
             {"stages": [STAGE], "validation_samples": 0},
             "everything in config (PATH) cannot be used: validation_samples (0) must be at least 1",
         ),
-        ({"stages": [STAGE], "model": {"size": "huge"}}, "size (huge) must be one of nano, tiny"),
+        (
+            {"stages": [STAGE], "model": {"size": "huge"}},
+            "model in config (PATH) cannot be used: size (huge) must be one of nano, tiny",
+        ),
+        (
+            {"stages": [STAGE], "model": {"chanels": 32}},
+            "model in config (PATH) cannot be used: chanels must be a field of the model's config",
+        ),
+        (
+            {"stages": [STAGE], "model": {"channels": "many"}},
+            "model.channels in config (PATH) cannot be used: Input should be a valid integer",
+        ),
+        (
+            {"stages": [STAGE], "model": {"assignment": "foo"}},
+            "model.assignment in config (PATH) cannot be used: Input should be 'sinkhorn', 'kme",
+        ),
         ([1], "everything in config (PATH) cannot be used: Input should be a dictionary"),
         ("a: [", "config (PATH) must be YAML; while parsing a flow node"),
     ],
@@ -107,9 +122,51 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"steps": 0}, "steps (0) must be at least 1; raise it"),
         ({"sizes": ((60, 96),)}, "sizes (60 x 96) must be multiples of 8; choose the nearest"),
         ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0; 4e-4 is usual"),
+        (
+            {"encoder_rate": -1.0},
+            "encoder_rate (-1.0) must be above 0; 1 is the decoders' rate, and frozen: [features] "
+            "keeps it as it is",
+        ),
+        ({"tasks": ()}, "tasks ([]) must not be empty; name one at least"),
+        ({"sizes": ()}, "sizes ([]) must not be empty; name one at least"),
+        (
+            {"frozen_memory": 7.0},
+            "frozen_memory (7.0) must be from 0 to 1; it is a share of the stage",
+        ),
+        (
+            {"tasks": ("flow",), "frozen": ("features", "flow")},
+            "frozen (features, flow) must leave something to learn for tasks (flow); take one out",
+        ),
     ],
 )
 def test_stages_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as error:
         StageConfig(**STAGE | changes)  # type: ignore[arg-type]
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stages": ()}, "stages ([]) must not be empty; name one at least"),
+        *(
+            ({name: 0}, f"{name} (0) must be at least 1; raise it")
+            for name in ("reuse", "save_every", "evaluate_every", "held_out")
+        ),
+        ({"workers": -1}, "workers (-1) must be at least 0; 0 renders in the process itself"),
+        ({"seed": -1}, "seed (-1) must be from 0 to 2147483647; choose one"),
+        ({"seed": 2**31}, "seed (2147483648) must be from 0 to 2147483647; choose one"),
+        ({"weight_decay": -5.0}, "weight_decay (-5.0) must be at least 0; 0 switches it off"),
+        ({"clip": -1.0}, "clip (-1.0) must be above 0; .inf clips nothing"),
+        (
+            {"average": 1.5},
+            "average (1.5) must be at least 0 and below 1; 0 saves the weights as they are",
+        ),
+    ],
+)
+def test_numbers_of_a_training_are_checked_before_it_begins(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        TrainingConfig(**{"stages": (StageConfig(name="flow", steps=1),)} | changes)
     assert str(error.value) == said

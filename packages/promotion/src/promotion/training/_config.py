@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,9 @@ from tokenseek_common import InputError, replacing
 
 PartName = Literal["features", "flow", "depth"]
 PARTS: tuple[PartName, ...] = get_args(PartName)
+
+MOST_SEEDS = 2**31
+"""Seeds of trainings: each has as many scenes, and those of evaluations come after the last."""
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -75,9 +78,8 @@ class StageConfig:
     """What stays as it is: the features, with their prototypes, or a decoder."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "iterations"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} ({getattr(self, name)}) must be at least 1; raise it")
+        _check_counts(self, "steps", "batch_size", "iterations")
+        _check_not_empty(self, "tasks", "sizes")
         for height, width in self.sizes:
             if height < 8 or width < 8 or height % 8 or width % 8:
                 raise InputError(
@@ -88,9 +90,23 @@ class StageConfig:
                 f"scenes_share ({self.scenes_share}) must be above 0, or 0 where there are "
                 "folders; raise it, or name folders"
             )
-        for name in ("learning_rate", "encoder_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} ({getattr(self, name)}) must be above 0; 4e-4 is usual")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate ({self.learning_rate}) must be above 0; 4e-4 is usual")
+        if not 0 < self.encoder_rate < math.inf:
+            raise InputError(
+                f"encoder_rate ({self.encoder_rate}) must be above 0; 1 is the decoders' rate, and "
+                "frozen: [features] keeps it as it is"
+            )
+        if not 0 <= self.frozen_memory <= 1:
+            raise InputError(
+                f"frozen_memory ({self.frozen_memory}) must be from 0 to 1; it is a share of the "
+                "stage"
+            )
+        if not {"features", *self.tasks} - set(self.frozen):
+            raise InputError(
+                f"frozen ({', '.join(self.frozen)}) must leave something to learn for tasks "
+                f"({', '.join(self.tasks)}); take one out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +168,26 @@ class TrainingConfig:
     """Samples of each of them, evenly spaced."""
 
     def __post_init__(self) -> None:
-        if self.validation_samples < 1:
+        _check_not_empty(self, "stages")
+        _check_counts(
+            self, "reuse", "save_every", "evaluate_every", "held_out", "validation_samples"
+        )
+        if self.workers < 0:
             raise InputError(
-                f"validation_samples ({self.validation_samples}) must be at least 1; raise it"
+                f"workers ({self.workers}) must be at least 0; 0 renders in the process itself"
+            )
+        if not 0 <= self.seed < MOST_SEEDS:
+            raise InputError(f"seed ({self.seed}) must be from 0 to {MOST_SEEDS - 1}; choose one")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(
+                f"weight_decay ({self.weight_decay}) must be at least 0; 0 switches it off"
+            )
+        if not self.clip > 0:
+            raise InputError(f"clip ({self.clip}) must be above 0; .inf clips nothing")
+        if not 0 <= self.average < 1:
+            raise InputError(
+                f"average ({self.average}) must be at least 0 and below 1; 0 saves the weights "
+                "as they are"
             )
 
     def open_folders(self) -> None:
@@ -181,6 +214,18 @@ class TrainingConfig:
         raise IndexError(step)
 
 
+def _check_counts(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} ({getattr(config, name)}) must be at least 1; raise it")
+
+
+def _check_not_empty(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name):
+            raise InputError(f"{name} ([]) must not be empty; name one at least")
+
+
 def read_training_config(path: Path) -> TrainingConfig:
     """Read a YAML file.
 
@@ -199,8 +244,7 @@ def read_training_config(path: Path) -> TrainingConfig:
 def training_config(content: Any, path: Path) -> TrainingConfig:
     """The same of what the file holds; `path` is named in errors."""
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        model = dict(content["model"])
-        content = content | {"model": ProMotionConfig.size(model.pop("size", "tiny"), **model)}
+        content = content | {"model": _model_of(content["model"], path)}
     try:
         return TypeAdapter(TrainingConfig).validate_python(content)
     except ValidationError as error:
@@ -209,6 +253,17 @@ def training_config(content: Any, path: Path) -> TrainingConfig:
         cause = first.get("ctx", {}).get("error")
         said = str(cause) if isinstance(cause, InputError) else first["msg"]
         raise InputError(f"{where} in config ({path}) cannot be used: {said}") from error
+
+
+def _model_of(block: dict[str, Any], path: Path) -> dict[str, Any]:
+    """All fields of a model of some size, the block's own in place of the size's, unchecked."""
+    try:
+        size = ProMotionConfig.size(block.get("size", "tiny"))
+        own = {name: value for name, value in block.items() if name != "size"}
+        size.check_names(own)
+    except InputError as error:
+        raise InputError(f"model in config ({path}) cannot be used: {error}") from error
+    return asdict(size) | own
 
 
 def write_training_config(config: TrainingConfig, path: Path) -> None:
