@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -196,8 +197,17 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         ProMotion.from_pretrained(tmp_path, config=ProMotionConfig.size("nano", channels=64))
     assert str(error.value) == (
-        f"weights ({tmp_path}) must fit the model; load them without a config of your own, "
-        "or train anew"
+        f"weights ({tmp_path}) must fit the config that was given; denoiser.blocks.0.dictionary."
+        "weight is [32, 32], not [64, 64]"
+    )
+    config = tmp_path / "config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps(content | {"prototypes": 0}))
+    with pytest.raises(InputError) as error:
+        ProMotion.from_pretrained(tmp_path)
+    assert str(error.value) == (
+        f"weights ({tmp_path}) must fit the config in {config}; learner.feed_forward.0.bias of "
+        "them is not in the model"
     )
 
 

@@ -59,7 +59,7 @@ def test_a_view_is_seen_as_by_the_network(monkeypatch: pytest.MonkeyPatch) -> No
     model = nano().eval()
     first, second = pair_of(32, 40)
     with torch.no_grad():
-        output = model(first[None], second[None], iterations=5)
+        output = model(first[None], second[None], iterations=20)
     motion = model.predict(first, second, iterations=5)
     assert motion.flow is not None
     torch.testing.assert_close(motion.flow, output.flows[0][0], rtol=1e-4, atol=1e-4)
@@ -75,13 +75,13 @@ def test_each_view_begins_where_the_one_before_ended(monkeypatch: pytest.MonkeyP
     pair = pair_of(40, 144)
     twice = F.interpolate(pair, (80, 288), mode="bilinear")
     with torch.no_grad():
-        once = model(pair[:1], pair[1:], iterations=2)
+        once = model(pair[:1], pair[1:], iterations=8)
         larger = F.interpolate(2 * once.flows[0], (80, 288), mode="bilinear")
         found = model.extract(twice).features
         finer = model.flow(
             found[:1],
             found[1:],
-            iterations=2,
+            iterations=4,
             start=F.avg_pool2d(larger / 8, 8),
             rematch=True,
         )
@@ -218,8 +218,12 @@ def test_pictures_may_be_paths_arrays_and_tensors(tmp_path: Path) -> None:
     [
         (torch.rand(16, 16), "image1 ((16, 16)) must be of shape [3, h, w]; permute or convert it"),
         (
-            np.zeros((16, 16)),
-            "image1 ((16, 16)) must be of shape [h, w, 3]; convert it to colour",
+            np.zeros((16, 16, 4)),
+            "image1 ((16, 16, 4)) must be of shape [h, w, 3] or [h, w]; convert it to colour",
+        ),
+        (
+            None,
+            "image1 (NoneType) must be a path, an array, a PIL image or a tensor; convert it",
         ),
         (
             torch.rand(3, 12, 40),
@@ -245,6 +249,17 @@ def test_pictures_that_cannot_be_used_are_refused(given: Any, said: str) -> None
     with pytest.raises(InputError) as error:
         nano().predict(given)
     assert str(error.value) == said
+
+
+def test_grey_arrays_are_taken_as_grey_files_are() -> None:
+    grey = np.linspace(0, 1, 16 * 17).reshape(16, 17)
+    assert torch.equal(as_picture(grey, "image1"), torch.tensor(grey).expand(3, 16, 17).float())
+
+
+def test_iterations_are_one_at_least() -> None:
+    with pytest.raises(InputError) as error:
+        nano().predict(*pair_of(16, 16), iterations=0)
+    assert str(error.value) == "iterations (0) must be at least 1; choose more"
 
 
 def test_two_sizes_are_refused() -> None:

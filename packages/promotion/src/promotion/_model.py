@@ -194,7 +194,8 @@ class ProMotion(
         Args:
             image1: First frame: a path, an array or PIL image `[h, w, 3]`, or a tensor `[3, h, w]`.
             image2: Second frame, of the same size; None gives depth alone.
-            iterations: Of the flow decoder, in each view; None as configured.
+            iterations: Of the flow decoder in each view, four times as many in the first and twice
+                in the second; None as configured.
             quality: How fine a view the network itself looks at: "fast" of 131,072 pixels at most,
                 "balanced" of 1.5 million, "best" of four million.
             confidence: Whether to find the motion back too, from which confidence and occlusion

@@ -18,7 +18,8 @@ SMALLEST_SIDE = 16
 """Pixels of the shorter side that a picture must have."""
 
 Picture: TypeAlias = str | Path | np.ndarray | Image.Image | Tensor
-"""A path, an array or PIL image `[h, w, 3]`, a tensor `[3, h, w]`; uint8, or floats in [0, 1]."""
+"""A path, a PIL image, an array `[h, w, 3]` or grey `[h, w]`, or a tensor `[3, h, w]`; of uint8, or
+of floats in [0, 1]."""
 
 
 def as_picture(given: Picture, name: str) -> Float[Tensor, "3 h w"]:
@@ -37,8 +38,13 @@ def as_picture(given: Picture, name: str) -> Float[Tensor, "3 h w"]:
         picture = _of_array(np.asarray(given.convert("RGB")), name)
     elif isinstance(given, np.ndarray):
         picture = _of_array(given, name)
-    else:
+    elif isinstance(given, Tensor):
         picture = given
+    else:
+        raise InputError(
+            f"{name} ({type(given).__name__}) must be a path, an array, a PIL image or a tensor; "
+            "convert it"
+        )
     if picture.ndim != 3 or picture.shape[0] != 3:
         raise InputError(
             f"{name} ({tuple(picture.shape)}) must be of shape [3, h, w]; permute or convert it"
@@ -65,6 +71,10 @@ def as_picture(given: Picture, name: str) -> Float[Tensor, "3 h w"]:
 
 
 def _of_array(array: np.ndarray, name: str) -> Tensor:
+    if array.ndim == 2:  # grey, as grey files are taken
+        array = np.repeat(array[..., None], 3, 2)
     if array.ndim != 3 or array.shape[-1] != 3:
-        raise InputError(f"{name} ({array.shape}) must be of shape [h, w, 3]; convert it to colour")
+        raise InputError(
+            f"{name} ({array.shape}) must be of shape [h, w, 3] or [h, w]; convert it to colour"
+        )
     return torch.tensor(array).permute(2, 0, 1)

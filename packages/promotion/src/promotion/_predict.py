@@ -35,12 +35,17 @@ EDGE = 0.03
 """Standard deviation of the brightness from which depth takes it for an edge."""
 
 
+MORE_AT_FIRST = (4, 2, 1)
+"""Times the iterations in the first view, in the second and in the others: where the way is longest
+they cost least."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How much is done for a pair.
 
     Args:
-        iterations: Of the flow decoder, in each view.
+        iterations: Of the flow decoder in the third view and those after it; see `MORE_AT_FIRST`.
         quality: How fine the last view of the network is.
         confidence: Whether motion is found in both directions, and compared.
     """
@@ -100,14 +105,18 @@ def find_flow(
 ) -> tuple[Float[Tensor, "2 h w"], dict[float, Tensor]]:
     """Flow at the pictures' size, and what the decoder knows of the motion in each view."""
     flow, states = None, {}
-    for factor in factors:
+    for number, factor in enumerate(factors):
         (view1, found1), (view2, found2) = first.at(factor), second.at(factor)
         start = None
         if flow is not None:
             padded = [STRIDE * side for side in found1.features.shape[-2:]]
             start = coarse_start(flow, view1.shape[1:], padded)[None]
         decoded = first.model.flow(
-            found1.features, found2.features, iterations=iterations, start=start, rematch=True
+            found1.features,
+            found2.features,
+            iterations=iterations * MORE_AT_FIRST[min(number, 2)],
+            start=start,
+            rematch=True,
         )
         states[factor] = torch.cat([decoded.state, decoded.coarse.to(decoded.state)], 1)
         flow = exact(cut(decoded.flows[-1][0], view1))

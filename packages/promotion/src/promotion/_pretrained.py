@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from promotion._config import ProMotionConfig
 from tokenseek_common import InputError
@@ -28,6 +28,7 @@ def load_pretrained(
 ) -> Model:
     """A model of a class with its weights; see `ProMotion.from_pretrained`."""
     folder = Path(source) if Path(source).is_dir() else _download(source, **options)
+    given = f"in {folder / CONFIG}" if config is None else "that was given"
     try:
         config = config or ProMotionConfig(**json.loads((folder / CONFIG).read_text("utf-8")))
         weights = load_file(folder / WEIGHTS)
@@ -41,10 +42,22 @@ def load_pretrained(
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"weights ({source}) must fit the model; load them without a config of your own, "
-            "or train anew"
+            f"weights ({source}) must fit the config {given}; {_first_misfit(model, weights)}"
         ) from error
     return model.eval()
+
+
+def _first_misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
+    """What does not fit, and how."""
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        if name not in weights:
+            return f"{name} is missing from them"
+        if name not in wanted:
+            return f"{name} of them is not in the model"
+        if wanted[name].shape != weights[name].shape:
+            return f"{name} is {list(weights[name].shape)}, not {list(wanted[name].shape)}"
+    return "a tensor cannot be copied"
 
 
 def _download(source: str, **options: Any) -> Path:

@@ -21,7 +21,7 @@ from promotion.viz import depth_picture, flow_picture, prototype_overlay, warp_o
 
 NAMES = ("confidence", "depth", "flow", "occlusion", "overview", "prototypes", "warp")
 PLAIN = tuple(name for name in NAMES if name not in ("confidence", "occlusion"))
-SUFFIXES = ".bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp"
+SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_pair_is_written_as_predict_finds_it(
     first, second = map(read_image, pair)
     pictures = folder / "pictures"
     assert torch.equal(drawn(pictures / "a_flow.png"), flow_picture(flow))
-    assert torch.equal(drawn(pictures / "a_depth.png"), depth_picture(depth))
+    assert torch.equal(drawn(pictures / "a_depth.png"), depth_picture(depth, unit=""))
     assert torch.equal(drawn(pictures / "a_warp.png"), warp_overlay(first, second, flow))
     assert torch.equal(drawn(pictures / "a_prototypes.png"), prototype_overlay(assignments, first))
     assert motion.confidence is not None
@@ -333,7 +333,7 @@ def test_without_pictures_it_takes_the_pair_of_scikit_image(
             ["text.txt"],
             "text.txt must end in one of {suffixes}; convert it or choose another name",
         ),
-        (["text.png"], "text.png must be one of BMP, JPEG, PNG, PPM, TIFF, WEBP; convert it"),
+        (["text.png"], "text.png must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it"),
         (
             ["tiny.png"],
             "tiny.png (8 x 50) must have at least 16 pixels to each side; enlarge it",

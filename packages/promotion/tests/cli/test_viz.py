@@ -57,7 +57,9 @@ def test_depth_is_drawn_beside_its_file(tmp_path: Path, suffix: str) -> None:
     )
     assert main(["viz", str(tmp_path / f"a{suffix}"), "--depth-scale", "256"]) == 0
     known = depth_of(1).where(mask(), 0)
-    assert torch.equal(drawn(tmp_path / "a_depth.png"), depth_picture(known, mask()))
+    unit = "m" if suffix in (".dpt", ".png") else ""  # the others may hold relative depth
+    picture = depth_picture(known, mask(), unit=unit)
+    assert torch.equal(drawn(tmp_path / "a_depth.png"), picture)
 
 
 def test_several_files_have_scales_of_their_own(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_folder_of_depth_is_an_animation_too(tmp_path: Path) -> None:
     assert main(["viz", str(tmp_path / "depth"), "--output", str(tmp_path / "out")]) == 0
     assert names(tmp_path / "out") == ["0_depth.png", "1_depth.png", "depth.gif"]
     near, far = depth_of(0).min().item(), 2 * depth_of(1).max().item()
-    picture = depth_picture(depth_of(0), near=near, far=far)
+    picture = depth_picture(depth_of(0), near=near, far=far, unit="")
     assert torch.equal(drawn(tmp_path / "out" / "0_depth.png"), picture)
 
 
@@ -131,17 +133,20 @@ def test_errors_of_flow_are_drawn_where_both_are_known(
     assert capsys.readouterr().out.startswith(f"mean error {mean:.4g} px\n")
 
 
-def test_errors_of_depth_are_in_metres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_depth(tmp_path / "a.pfm", depth_of(1))
+@pytest.mark.parametrize(("suffix", "unit"), [(".dpt", "m"), (".pfm", "")])
+def test_errors_of_depth_are_in_metres_where_both_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str, unit: str
+) -> None:
+    write_depth(tmp_path / f"a{suffix}", depth_of(1))
     write_depth(tmp_path / "truth.dpt", depth_of(2), mask())
-    files = [str(tmp_path / name) for name in ("a.pfm", "truth.dpt")]
+    files = [str(tmp_path / name) for name in (f"a{suffix}", "truth.dpt")]
     assert main(["viz", files[0], "--truth", files[1], "--json"]) == 0
     error = (depth_of(1) - depth_of(2).where(mask(), 0)).abs()
-    picture = error_picture(error, mask(), unit="m")
+    picture = error_picture(error, mask(), unit=unit)
     assert torch.equal(drawn(tmp_path / "a_error.png"), picture)
     result = json.loads(capsys.readouterr().out)
     assert result["mean_error"] == pytest.approx(error[mask()].mean().item())
-    assert result["unit"] == "m"
+    assert result["unit"] == unit
 
 
 @pytest.fixture

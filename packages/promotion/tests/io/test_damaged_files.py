@@ -30,6 +30,7 @@ from promotion.io import (
     write_flow,
     write_image,
 )
+from promotion.io._errors import reason
 
 Read = Callable[[Path], FlowMap | DepthMap | Tensor]
 Edit = tuple[Literal["set", "insert", "delete", "cut"], int, int]
@@ -431,3 +432,9 @@ def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, content: bytes, s
     with pytest.raises(FileFormatError) as refusal:
         read_flow(path)
     assert str(refusal.value) == f"{path} must {said}"
+
+
+def test_what_a_library_says_is_told_in_one_line_of_bearable_length() -> None:
+    assert reason(ValueError("two\n  lines")) == "two lines"
+    assert reason(ValueError("x" * 2900)) == "x" * 200 + "..."
+    assert reason(KeyError()) == "KeyError"

@@ -168,6 +168,14 @@ def test_pfm_rows_go_upwards_in_either_byte_order(
     assert found.valid.tolist() == [[True, False], [True, True]]
 
 
+def test_comments_in_the_header_of_a_pfm_file_are_passed_over(tmp_path: Path) -> None:
+    values = struct.pack("<6f", 1, 2, 0, 3, 4, 0)
+    plain, commented = tmp_path / "plain.pfm", tmp_path / "commented.pfm"
+    plain.write_bytes(b"PF\n2 1\n-1.0\n" + values)
+    commented.write_bytes(b"PF\n# of a camera\n#\n2 1\n# scale 1\n-1.0\n" + values)
+    assert torch.equal(read_flow(commented).flow, read_flow(plain).flow)
+
+
 def test_pfm_is_written_upwards_in_little_endian(tmp_path: Path) -> None:
     flow = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])
     write_flow(tmp_path / "flow.pfm", flow, torch.tensor([[True], [False]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -126,10 +127,74 @@ def test_pixels_stay_where_they_are_stored(tmp_path: Path) -> None:
     assert read_image(tmp_path / "image.jpg").shape == (3, 2, 4)
 
 
-def test_the_first_frame_of_several_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".webp", ".gif", ".png"])
+def test_an_animation_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"image{suffix}"
     frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "image.webp", save_all=True, append_images=frames[1:], lossless=True)
-    assert read_image(tmp_path / "image.webp")[:, 0, 0].tolist() == [1.0, 0.0, 0.0]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(FileFormatError) as refusal:
+        read_image(path)
+    assert str(refusal.value) == (
+        f"{path} must be a single picture (2 frames found); write its frames into a folder"
+    )
+
+
+def test_the_first_page_of_several_is_read(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    pages[0].save(tmp_path / "image.tif", save_all=True, append_images=pages[1:])
+    assert read_image(tmp_path / "image.tif")[:, 0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_grey_maps_and_still_gifs_are_read(tmp_path: Path) -> None:
+    for name in ("image.pgm", "image.gif"):
+        Image.new("L", (3, 2), 51).save(tmp_path / name)
+        torch.testing.assert_close(read_image(tmp_path / name), torch.full((3, 2, 3), 0.2))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_a_png_that_lacks_rows_is_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "image.png"
+    Image.new(mode, (13, 16)).save(path)
+    assert read_image(path).shape == (3, 16, 13)
+    content = bytearray(path.read_bytes())
+    content[20:24] = struct.pack(">I", 17)  # rows, one more than there are
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError) as refusal:
+        read_image(path)
+    row = 1 + {"1": 2, "L": 13, "P": 2, "RGB": 39, "RGBA": 52, "I;16": 26}[mode]
+    assert str(refusal.value) == (
+        f"{path} must hold 13 x 17 pixels, {17 * row} bytes of them ({16 * row} found); fetch or "
+        "write it again"
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (8, 8), (13, 9)])
+def test_an_interlaced_png_is_read_whole(tmp_path: Path, width: int, height: int) -> None:
+    """Seven passes over columns and rows, each a small picture; of a single grey here."""
+    starts = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+    rows = b""
+    for column, row, step_x, step_y in [*starts, (0, 1, 1, 2)]:
+        columns = len(range(column, width, step_x))
+        rows += (b"\0" + b"\x33" * columns) * len(range(row, height, step_y)) if columns else b""
+
+    def written(data: bytes) -> bytes:
+        size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
+        chunks = [(b"IHDR", size), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+            for kind, content in chunks
+        )
+
+    path = tmp_path / "image.png"
+    path.write_bytes(written(rows))
+    torch.testing.assert_close(read_image(path), torch.full((3, height, width), 0.2))
+    path.write_bytes(written(rows[:-1]))
+    with pytest.raises(FileFormatError, match="found"):
+        read_image(path)
 
 
 def test_what_an_image_is_counts_not_its_suffix(tmp_path: Path) -> None:
@@ -137,14 +202,14 @@ def test_what_an_image_is_counts_not_its_suffix(tmp_path: Path) -> None:
     assert read_image(tmp_path / "image.jpg")[:, 0, 0].tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "ICO"])
+@pytest.mark.parametrize("kind", ["TGA", "ICO"])
 def test_other_kinds_of_image_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "image.png"
     Image.new("RGB", (16, 16)).save(path, kind)
     with pytest.raises(FileFormatError) as refusal:
         read_image(path)
     assert str(refusal.value) == (
-        f"{path} must be one of BMP, JPEG, PNG, PPM, TIFF, WEBP; convert it"
+        f"{path} must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it"
     )
 
 

@@ -243,9 +243,9 @@ def test_a_model_without_prototypes_can_be_trained(tmp_path: Path) -> None:
 def test_a_step_sees_the_same_whoever_asks_and_each_process_its_own() -> None:
     config = config_of()
     first, again = StepBatches(config), StepBatches(config)
-    again[0]
-    assert torch.equal(first[3].image1, again[3].image1)
-    ranks = [StepBatches(config, rank=rank, processes=2)[3] for rank in range(2)]
+    again.batch(0)
+    assert torch.equal(first.batch(3).image1, again.batch(3).image1)
+    ranks = [StepBatches(config, rank=rank, processes=2).batch(3) for rank in range(2)]
     assert ranks[0].image1.shape == ranks[1].image1.shape
     assert not torch.equal(ranks[0].image1, ranks[1].image1)
     assert len(first) == 8
@@ -264,7 +264,7 @@ def test_a_scene_is_used_again_and_varied_each_time(monkeypatch: pytest.MonkeyPa
         return scene(config, seed)
 
     monkeypatch.setattr(_batches, "_scene", counted)
-    seen = [batches[step].image1 for step in range(4)]
+    seen = [batches.batch(step).image1 for step in range(4)]
     assert rendered == [0, 1, 2, 3, 0, 1, 2, 3]
     assert not torch.equal(seen[0], seen[2])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,22 @@ def test_a_path_with_another_ending_is_refused(tmp_path: Path) -> None:
         f"path ({tmp_path / 'new' / 'animation.mp4'}) must end in .gif; rename the file"
     )
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_a_full_disk_is_told_with_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def full(image: Image.Image, path: Path, **_: object) -> None:
+        path.write_bytes(b"the begin")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    path, picture = tmp_path / f"a{suffix}", torch.zeros(3, 4, 5, dtype=torch.uint8)
+    save = {".png": save_picture, ".gif": lambda *_: save_animation(path, [picture], fps=8)}[suffix]
+    with pytest.raises(InputError) as error:
+        save(path, picture)
+    assert str(error.value) == (
+        f"{path} must be writable (No space left on device); make its folder or choose another path"
+    )
+    assert list(tmp_path.iterdir()) == []

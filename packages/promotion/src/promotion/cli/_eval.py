@@ -16,10 +16,11 @@ from promotion.cli._eval_samples import Case, samples_of, scenes_of
 from promotion.cli._model_options import ModelOptions
 from promotion.datasets import open_folder
 from promotion.datasets._open import LayoutName
+from promotion.io._files import replace_file
 from promotion.metrics import Alignment, Crop
 from promotion.metrics._protocol import DepthProtocol
 from promotion.scenes import SceneConfig
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder
 
 ALIGNMENTS = {
@@ -145,9 +146,10 @@ class Eval(ModelOptions):
 
 
 def _write(folder: Path, result: dict[str, Any]) -> None:
-    (folder / "metrics.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    text = json.dumps(result, indent=2, default=str)
+    replace_file(folder / "metrics.json", f"{text}\n".encode())
     lines = [{"sample": row["sample"], **flat(row)} for row in result["per_sample"]]
-    with (folder / "metrics.csv").open("w", newline="") as file:
+    with replacing(folder / "metrics.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, lines[0].keys())
         writer.writeheader()
         writer.writerows(lines)

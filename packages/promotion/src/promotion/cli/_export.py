@@ -8,6 +8,7 @@ from typing import Literal
 
 from promotion import ProMotion
 from promotion._export import SUFFIXES, export_model
+from promotion.io._files import replace_file
 from tokenseek_common.cli import CommonOptions, Console, check_counts, check_folder, fresh_folder
 
 
@@ -44,7 +45,7 @@ class Export(CommonOptions):
         path = folder / f"promotion{SUFFIXES[self.format]}"
         done = export_model(model, path, format=self.format, iterations=self.iterations)
         result = {"format": self.format, "weights": self.weights, **asdict(done), "path": path.name}
-        (folder / "export.json").write_text(json.dumps(result, indent=2) + "\n")
+        replace_file(folder / "export.json", f"{json.dumps(result, indent=2)}\n".encode())
         console.print(
             f"{path} takes pictures from {done.smallest_side} x {done.smallest_side} pixels on; on "
             f"scenes its flow was within {done.flow_difference:.2g} pixels of the model's, and its "

@@ -21,6 +21,7 @@ from promotion.cli._infer_frames import Step, steps_of
 from promotion.cli._infer_pictures import pictures_of
 from promotion.cli._model_options import ModelOptions
 from promotion.io import write_depth, write_flow
+from promotion.io._files import folder_of
 from promotion.viz import flow_picture, save_picture
 from tokenseek_common.cli import Console, check_folder, check_positive, fresh_folder, on_unless
 
@@ -112,12 +113,12 @@ class Infer(ModelOptions):
 
     def _write(self, motion: Motion, folder: Path, name: str) -> None:
         if motion.flow is not None and self.flow != "none":
-            (folder / "flow").mkdir(exist_ok=True)
-            write_flow(folder / "flow" / f"{name}{FLOW_SUFFIX[self.flow]}", motion.flow)
+            path = folder_of(folder / "flow" / f"{name}{FLOW_SUFFIX[self.flow]}")
+            write_flow(path, motion.flow)
         if self.depth != "none":
-            (folder / "depth").mkdir(exist_ok=True)
+            path = folder_of(folder / "depth" / f"{name}.{self.depth}")
             scale = self.depth_scale if self.depth == "png" else None
-            write_depth(folder / "depth" / f"{name}.{self.depth}", motion.depth, scale=scale)
+            write_depth(path, motion.depth, scale=scale)
 
     def _animate(self, flows: list[Float[Tensor, "2 i j"]], path: Path) -> None:
         longest = max(float(flow.norm(dim=0).max()) for flow in flows)

@@ -46,7 +46,7 @@ def pictures_of(
     Returns:
         The pictures by their names; what was not found is left out. The last is an overview.
     """
-    drawn = {"depth": depth_picture(motion.depth)}
+    drawn = {"depth": depth_picture(motion.depth, unit="")}  # metres mean nothing
     if motion.assignments is not None:
         drawn["prototypes"] = prototype_overlay(motion.assignments, image1)
     frames = {"image1": to_bytes(image1)}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from promotion.io import write_depth, write_flow, write_image
+from promotion.io._files import replace_file
 from promotion.scenes import Scene, SceneConfig, render_scene
 from tokenseek_common.cli import CommonOptions, Console, check_counts, fresh_folder
 
@@ -47,7 +48,7 @@ class Synth(CommonOptions):
                 progress.advance()
         made_with = {"config": asdict(self.scenes), "seed": self.seed, "count": self.count}
         text = json.dumps({**made_with, "intrinsics": intrinsics})
-        (folder / "scenes.json").write_text(text + "\n")
+        replace_file(folder / "scenes.json", f"{text}\n".encode())
         result = {"output": folder, "mean_flow": flow_length, "occluded": occluded}
         console.print(
             f"{self.count} scenes of {self.scenes.width} x {self.scenes.height} in {folder}: "

@@ -95,7 +95,7 @@ class Viz(CommonOptions):
             animate(targets[-1], frames)
         if error is not None:
             save_picture(targets[-1], error.picture)
-            console.print(f"mean error {error.mean:.4g} {error.unit}")
+            console.print(f"mean error {error.mean:.4g} {error.unit}".rstrip())
         for target in targets:
             console.print(target)
         figures = {} if error is None else {"mean_error": error.mean, "unit": error.unit}
@@ -139,8 +139,9 @@ class Viz(CommonOptions):
         if self.truth is None:
             return None
         found = read_map(path, self.depth_scale)
-        error, known = error_of(found, read_map(self.truth, self.depth_scale))
-        unit = "px" if found.kind == "flow" else "m"
+        truth = read_map(self.truth, self.depth_scale)
+        error, known = error_of(found, truth)
+        unit = found.unit if found.unit == truth.unit else ""
         return Error(error_picture(error, known, unit=unit), float(error[known].mean()), unit)
 
 

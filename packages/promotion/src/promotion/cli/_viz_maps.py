@@ -20,6 +20,9 @@ Kind = Literal["flow", "depth"]
 BOTH_SUFFIXES = (".npz", ".pfm", ".png")
 """Of flow and of depth alike."""
 
+METRIC_SUFFIXES = (".dpt", ".png")
+"""Of depth in metres: Sintel's, and what `depth_scale` says."""
+
 SUFFIXES = (".flo", ".dpt", *BOTH_SUFFIXES)
 """Of files, in the order in which they are looked for in a folder."""
 
@@ -40,9 +43,16 @@ class Map:
 
     @property
     def lengths(self) -> Float[Tensor, "n"]:
-        """The known motion in pixels, or the known depth in metres."""
+        """The known motion in pixels, or the known depth."""
         flow = self.kind == "flow"
         return (self.values.norm(dim=0) if flow else self.values)[self.valid]
+
+    @property
+    def unit(self) -> str:
+        """Of its lengths; of a depth whose format says none, nothing: it may be relative."""
+        if self.kind == "flow":
+            return "px"
+        return "m" if self.path.suffix.lower() in METRIC_SUFFIXES else ""
 
     def reduced(self, step: int) -> Map:
         """Every so many rows and columns."""
@@ -53,7 +63,8 @@ class Map:
         """Draw it, in a scale from the least to the largest length."""
         if self.kind == "flow":
             return flow_picture(self.values, self.valid, max_norm=largest or 1.0)
-        return depth_picture(self.values, self.valid, near=least, far=max(largest, 1.1 * least))
+        far = max(largest, 1.1 * least)
+        return depth_picture(self.values, self.valid, near=least, far=far, unit=self.unit)
 
 
 def read_map(path: Path, depth_scale: float | None) -> Map:

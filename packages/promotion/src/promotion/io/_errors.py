@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tokenseek_common import InputError
 
+LONGEST = 200
+"""Letters of a library's words in ours; numpy puts all that it could not read into its own."""
+
 
 class FileFormatError(InputError):
     """A file breaks the rules of its format, or its format cannot hold what it should.
@@ -19,5 +22,6 @@ class FileFormatError(InputError):
 
 
 def reason(error: BaseException) -> str:
-    """What a library says, or at least how it calls it."""
-    return str(error) or type(error).__name__
+    """What a library says, in one line of bearable length, or at least how it calls it."""
+    said = " ".join(str(error).split())
+    return f"{said[:LONGEST]}..." if len(said) > LONGEST else said or type(error).__name__

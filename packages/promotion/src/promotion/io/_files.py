@@ -30,6 +30,21 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+def folder_of(path: Path) -> Path:
+    """The path, whose folder is made where it is missing.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} must be a folder that can be made ({error.strerror}); choose another"
+        ) from error
+    return path
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file as a whole: whatever ends the process, a reader finds the old or the new one.
 

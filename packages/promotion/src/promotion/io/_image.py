@@ -17,6 +17,7 @@ from promotion.io._errors import FileFormatError, reason
 from promotion.io._files import opened, replace_file
 from promotion.io._known import layout
 from promotion.io._limit import check_pixels, too_large
+from promotion.io._png_data import check_png_data
 from tokenseek_common import InputError
 
 _OPTIONS: dict[str, dict[str, object]] = {
@@ -27,7 +28,7 @@ _OPTIONS: dict[str, dict[str, object]] = {
     "TIFF": {"compression": "tiff_deflate"},
     "WEBP": {"lossless": True},
 }
-IMAGE_FORMATS = {
+WRITTEN_FORMATS = {
     ".bmp": "BMP",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
@@ -39,6 +40,9 @@ IMAGE_FORMATS = {
 }
 """What is read and written, by suffix, as pillow calls it."""
 
+IMAGE_FORMATS = WRITTEN_FORMATS | {".gif": "GIF", ".pgm": "PPM"}
+"""What is read."""
+
 _EIGHT_BIT = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"})
 
 
@@ -46,16 +50,17 @@ def read_image(path: str | os.PathLike[str]) -> Float32[Tensor, "3 h w"]:
     """Read an image as RGB in [0, 1].
 
     Grey becomes RGB, and transparency is dropped. Colours of 16 bits are read as 8 bits, greys of
-    16 bits whole. The first frame of several is taken. Pixels stay where they are stored: a
+    16 bits whole. Of a TIFF's pages the first is taken. Pixels stay where they are stored: a
     camera's note that it was turned is left aside, or the image would no longer fit its flow.
 
     Args:
-        path: A ``.png``, ``.jpg``, ``.ppm``, ``.webp``, ``.tiff`` or ``.bmp`` file.
+        path: A ``.png``, ``.jpg``, ``.ppm``, ``.pgm``, ``.webp``, ``.tiff``, ``.bmp`` or ``.gif``
+            file.
 
     Raises:
         InputError: If the file is missing or unreadable, or its suffix unknown.
-        FileFormatError: If it is none of these images, damaged, or of more pixels than pillow's
-            limit against decompression bombs.
+        FileFormatError: If it is none of these images, damaged, an animation, or of more pixels
+            than pillow's limit against decompression bombs.
 
     Example:
         >>> read_image("image_2/000000_10.png").shape
@@ -65,13 +70,16 @@ def read_image(path: str | os.PathLike[str]) -> Float32[Tensor, "3 h w"]:
     by_suffix(path, IMAGE_FORMATS)
     with opened(path) as file:
         try:
-            with Image.open(file, formats=list(_OPTIONS)) as image:
+            with Image.open(file, formats=sorted(set(IMAGE_FORMATS.values()))) as image:
                 check_pixels(file.name, height=image.height, width=image.width)
+                _check_frames(image, file.name)
+                if image.format == "PNG":
+                    check_png_data(file)
                 pixels = _rgb(image, file.name)
         except FileFormatError:
             raise
         except UnidentifiedImageError as error:
-            known = ", ".join(_OPTIONS)
+            known = ", ".join(sorted(set(IMAGE_FORMATS.values())))
             raise FileFormatError(f"{path} must be one of {known}; convert it") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise too_large(file.name) from error
@@ -99,7 +107,7 @@ def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
         >>> write_image("grey.png", torch.full((3, 48, 64), 0.5))
     """
     path = Path(path)
-    kind = by_suffix(path, IMAGE_FORMATS)
+    kind = by_suffix(path, WRITTEN_FORMATS)
     pixels = Image.fromarray(_eight_bit(image).permute(1, 2, 0).contiguous().numpy())
     buffer = io.BytesIO()
     try:
@@ -109,6 +117,15 @@ def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
             f"{path} must be of a size that {kind} can hold ({reason(error)}); write a .png instead"
         ) from error
     replace_file(path, buffer.getvalue())
+
+
+def _check_frames(image: Image.Image, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format not in ("TIFF", "MPO"):  # whose further pages may be anything
+        raise FileFormatError(
+            f"{name} must be a single picture ({frames} frames found); write its frames into a "
+            "folder"
+        )
 
 
 def _rgb(image: Image.Image, name: str) -> UInt[np.ndarray, "h w 3"]:

@@ -21,11 +21,18 @@ from promotion.io._codec import Codec
 from promotion.io._errors import FileFormatError
 from promotion.io._raster import read_raster
 
+_GAP = rb"\s(?:\s|(?<=\n)#[^\n]*\n)*"  # blanks, and lines of comment
+# The scale is not 0.
 _HEADER = re.compile(
-    rb"(?P<kind>P[Ff])\s+(?P<width>\d{1,9})\s+(?P<height>\d{1,9})\s+"
-    rb"(?P<sign>[+-]?)(?=[\d.]*[1-9])\d*\.?\d*([eE][+-]?\d+)?[ \t]*\r?\n"  # the scale is not 0
+    rb"(?P<kind>P[Ff])"
+    + _GAP
+    + rb"(?P<width>\d{1,9})"
+    + _GAP
+    + rb"(?P<height>\d{1,9})"
+    + _GAP
+    + rb"(?P<sign>[+-]?)(?=[\d.]*[1-9])\d{0,40}\.?\d{0,40}([eE][+-]?\d+)?[ \t]*\r?\n"
 )
-_LONGEST_HEADER = 128
+_LONGEST_HEADER = 1024
 
 
 def decode_pfm_flow(file: BinaryIO) -> Float32[np.ndarray, "h w 2"]:

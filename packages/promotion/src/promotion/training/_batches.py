@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from promotion.datasets import Augmentor, Sample
 from promotion.scenes import SceneConfig, SceneDataset
 from promotion.training._config import StageConfig, TrainingConfig
+from tokenseek_common import InputError
 
 POOL = 256
 """Scenes that are varied and used in turn before the next ones are rendered."""
@@ -26,8 +27,10 @@ MOST_SCENES = 2**31
 """Of one training; those of an evaluation come after the last seed's."""
 
 
-class StepBatches(Dataset[Sample]):
-    """The batch of each step, as item number `step`.
+class StepBatches(Dataset[Sample | InputError]):
+    """The batch of each step, as item number `step`; or why there is none.
+
+    An error is handed on, not raised: a loader would put its worker's traceback into the sentence.
 
     Args:
         config: The training.
@@ -42,7 +45,14 @@ class StepBatches(Dataset[Sample]):
     def __len__(self) -> int:
         return self.config.steps
 
-    def __getitem__(self, step: int) -> Sample:
+    def __getitem__(self, step: int) -> Sample | InputError:
+        """What `batch` gives, or the error that it raises."""
+        try:
+            return self.batch(step)
+        except InputError as error:
+            return error
+
+    def batch(self, step: int) -> Sample:
         """Draw the pictures of a step and vary them."""
         stage, _ = self.config.stage_at(step)
         first = step * self.processes * stage.batch_size

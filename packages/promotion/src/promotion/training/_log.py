@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from promotion.io._files import replace_file
 from tokenseek_common import InputError
 
 NAME = "log.jsonl"
@@ -29,7 +30,7 @@ class TrainingLog:
     def __init__(self, folder: Path, *, step: int = 0, tensorboard: bool = False) -> None:
         self.path = folder / NAME
         kept = [line for line in read_log(folder) if line["step"] <= step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        replace_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self.events: Any = None
         if tensorboard:
             check_tensorboard()

@@ -40,7 +40,7 @@ from promotion.training._start import (
     unused_in,
     widen_scalars,
 )
-from tokenseek_common import RunError
+from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.training import asked_to_end, ended
 from tokenseek_common.tuning import (
@@ -227,7 +227,10 @@ class Trainer:
             sampler=range(self.step, self.config.steps),
             num_workers=self.config.workers,
         )
-        return (batch.to(self.accelerator.device) for batch in loader)
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch.to(self.accelerator.device)
 
     def _freeze(self, stage: StageConfig, first: int) -> None:
         """Hold still what the stage says."""

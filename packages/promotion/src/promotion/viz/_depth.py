@@ -48,14 +48,23 @@ def depth_picture(
     *,
     near: float | None = None,
     far: float | None = None,
+    unit: str = "m",
 ) -> UInt8[Tensor, "3 hh ww"]:
-    """Colour depth as `depth_to_image` does, and put a colour bar in metres beside it."""
+    """Colour depth as `depth_to_image` does, and put a colour bar in its unit beside it.
+
+    Args:
+        depth: Depth.
+        valid: As of `depth_to_image`, and so on.
+        near: As of `depth_to_image`.
+        far: As of `depth_to_image`.
+        unit: What stands behind the numbers; nothing for depth that is relative.
+    """
     depth, known, near, far = _bounded(depth, valid, near, far)
     ticks = [near * (far / near) ** (index / (TICKS - 1)) for index in range(TICKS)]
     below, above = bool((depth[known] < near).any()), bool((depth[known] > far).any())
     legend = bar_legend(
         palette(COLOURS).flip(1),
-        amounts(ticks, "m", below=below, above=above),
+        amounts(ticks, unit, below=below, above=above),
         height=depth.shape[0],
         unknown=not bool(known.all()),
     )

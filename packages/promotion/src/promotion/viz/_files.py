@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from jaxtyping import UInt8
 from torch import Tensor
 
 from promotion.viz._pillow import to_pillow
-from tokenseek_common import InputError
+from tokenseek_common import InputError, replacing
 
 
 def save_picture(path: Path | str, picture: UInt8[Tensor, "3 h w"]) -> None:
     """Write a picture as PNG, and the folders above it where they are missing.
 
     Raises:
-        InputError: The path does not end in .png.
+        InputError: The path does not end in .png, or cannot be written.
     """
-    to_pillow(picture).save(_prepared(path, ".png"), format="PNG")
+    with _replacing(path, ".png") as part:
+        to_pillow(picture).save(part, format="PNG")
 
 
 def save_animation(
@@ -33,7 +35,7 @@ def save_animation(
 
     Raises:
         InputError: The path does not end in .gif, there is no frame, frames differ in size, or
-            viewers cannot show so many frames a second.
+            viewers cannot show so many frames a second, or the file cannot be written.
     """
     sizes = {f"{picture.shape[2]}x{picture.shape[1]}" for picture in pictures}
     if len(sizes) != 1:
@@ -47,19 +49,22 @@ def save_animation(
             "leave pictures out to go faster"
         )
     first, *others = [to_pillow(picture) for picture in pictures]
-    first.save(
-        _prepared(path, ".gif"),
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=10 * round(100 / fps),
-        loop=0,
-    )
+    with _replacing(path, ".gif") as part:
+        first.save(
+            part,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=10 * round(100 / fps),
+            loop=0,
+        )
 
 
-def _prepared(path: Path | str, suffix: str) -> Path:
+@contextmanager
+def _replacing(path: Path | str, suffix: str) -> Iterator[Path]:
     path = Path(path)
     if path.suffix.lower() != suffix:
         raise InputError(f"path ({path}) must end in {suffix}; rename the file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    with replacing(path) as part:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        yield part

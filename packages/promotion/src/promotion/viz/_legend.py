@@ -34,7 +34,8 @@ def text_width(text: str, size: int) -> int:
 
 def amount(value: float, unit: str) -> str:
     """Write a length with three digits, or all those before the point."""
-    return f"{value:.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
+    digits = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{digits} {unit}".rstrip()
 
 
 def amounts(values: Sequence[float], unit: str, *, below: bool, above: bool) -> list[str]:
