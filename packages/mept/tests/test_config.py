@@ -114,6 +114,9 @@ def test_the_official_spelling_counts_the_rows_of_all_experts() -> None:
 def test_new_prompts_have_cosine_routers_and_those_of_the_paper_linear_ones() -> None:
     assert (MeptConfig().router, MeptConfig().router_init) == ("cosine", "kmeans")
     assert MeptConfig(num_experts=1).router_init == "orthogonal"
+    hidden = MeptConfig(init="hidden")
+    assert (hidden.router, hidden.router_init) == ("linear", "orthogonal")
+    assert MeptConfig(init="hidden", router="cosine").router_init == "kmeans"
     paper = MeptConfig.paper(task_type="SEQ_CLS", num_experts=8)
     assert (paper.router, paper.router_init, paper.router_noise) == ("linear", "orthogonal", 1.0)
     assert (paper.num_virtual_tokens, paper.num_experts, paper.top_k) == (10, 8, 1)

@@ -55,8 +55,8 @@ class MeptConfig(PeftConfig):
         default=None,
         metadata={
             "help": "cosine has scaled cosines of router rows and pooled tokens as logits, linear "
-            "their products, as the paper; None is cosine, and linear in a config that was saved "
-            "before there was a choice"
+            "their products, as the paper; None is cosine, and linear where init is hidden or a "
+            "config was saved before there was a choice"
         },
     )
     router_init: RouterInit | None = field(
@@ -138,7 +138,8 @@ class MeptConfig(PeftConfig):
 
     def __post_init__(self) -> None:
         if self.router is None:  # PEFT has always written its version to files
-            self.router = "cosine" if self.peft_version is None else "linear"
+            is_new = self.peft_version is None
+            self.router = "cosine" if is_new and self.init != "hidden" else "linear"
         if self.router_init is None:
             has_choice = self.router == "cosine" and self.num_experts != 1
             self.router_init = "kmeans" if has_choice else "orthogonal"

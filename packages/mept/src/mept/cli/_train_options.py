@@ -93,9 +93,10 @@ class TrainOptions(CommonOptions):
     ] = True
     """Add rows that are the same for every input."""
 
-    router: Router = "cosine"
+    router: Router | None = None
     """What routers say: scaled cosines of their rows and what they read, or linear, the paper's
-    products, with which most experts end up unused."""
+    products, with which most experts end up unused; by default cosine, and linear where prompts
+    start hidden, with which it scored higher."""
 
     router_init: RouterInit | None = None
     """Where the rows of routers start: at centroids of what they read (kmeans), by one pass over
