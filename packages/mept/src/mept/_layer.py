@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from peft.tuners._buffer_dict import BufferDict
 from torch import Tensor, nn
 
+from mept._buffers import Buffers
 from mept._current import Current, Prompted
 from mept._initial import Start, initial, place_of
 from mept._routing import Routing, route
@@ -47,7 +47,7 @@ class PromptedBlock(nn.Module):
         self.settings: dict[str, MeptConfig] = {}
         self.mept_router = nn.ParameterDict()
         self.mept_router_scale = nn.ParameterDict()  # of cosine routers, its logarithm
-        self.mept_router_mean = BufferDict(persistent=True)  # of what cosine routers read
+        self.mept_router_mean = Buffers()  # of what cosine routers read
         self.mept_experts = nn.ParameterDict()
         self.mept_shared = nn.ParameterDict()
         self.unfitted: set[str] = set()  # prompts whose router waits for `fit_routers`
