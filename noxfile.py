@@ -84,7 +84,9 @@ PACKAGES = {
         scripts=(
             "accuracy.py",
             "metrics.py",
+            "choices.py",
             "costs.py",
+            "predict_costs.py",
             "matching.py",
             "finetune.py",
             "ablation.py",

@@ -17,14 +17,27 @@ from pathlib import Path
 
 import cv2
 import torch
-from records import CONSTANT, OURS, REAL_SIZES, RESULTS, read, size_name, weights_hash, write
+from records import (
+    CONSTANT,
+    OURS,
+    RAMP,
+    REAL_SIZES,
+    RESULTS,
+    read,
+    size_name,
+    weights_hash,
+    write,
+)
 from rivals import RIVALS
 from samples import DEPTH_PAIRS, FLOW_PAIRS, SIZES, RealPair, at_size, held_out
+from torch import Tensor
 
 from promotion import ProMotion
 from promotion._pretrained import SHIPPED
 from promotion.datasets import Sample
 from promotion.metrics import Alignment, Crop, depth_metrics, flow_metrics
+from promotion.scenes import render_scene
+from promotion.training._evaluate import HELD_OUT
 
 CELLS = RESULTS / "accuracy"
 SCENES = 32
@@ -44,7 +57,11 @@ def measure(model: ProMotion, sample: Sample, *, two_frames: bool) -> Figures:
             for name, flow in flows.items()
         }
     if sample.depth_valid.any():
-        depths = {OURS: found.depth, CONSTANT: torch.ones_like(sample.depth)}
+        depths = {
+            OURS: found.depth,
+            CONSTANT: torch.ones_like(sample.depth),
+            RAMP: ramp(*sample.depth.shape),
+        }
         figures["abs_rel"] = {
             name: depth_metrics(
                 depth,
@@ -58,17 +75,39 @@ def measure(model: ProMotion, sample: Sample, *, two_frames: bool) -> Figures:
     return figures
 
 
+def ramp(height: int, width: int) -> Tensor:
+    """Depth of a road, from its rows alone: 1 / (row - 0.45 height), the sky far away."""
+    rows = (torch.arange(height) + 0.5) / height - 0.45
+    return (1 / rows.clamp_min(0.02))[:, None].expand(height, width)
+
+
 def on_scenes(model: ProMotion, height: int, width: int) -> Figures:
     """The means over held-out scenes of one size."""
     scenes = held_out(height, width, SCENES)
-    return mean([measure(model, scenes[number], two_frames=True) for number in range(SCENES)])
+    found = []
+    for number in range(SCENES):
+        sample = scenes[number]
+        visible = ~render_scene(scenes.config, HELD_OUT + number).occlusion
+        figures = measure(model, sample, two_frames=True)
+        flows = {OURS: model.predict(sample.image1, sample.image2).flow}
+        flows |= {name: flow(sample) for name, flow in RIVALS.items()}
+        figures["median_visible"] = {
+            name: float((flow - sample.flow).norm(dim=0)[visible].median())
+            for name, flow in flows.items()
+            if flow is not None
+        }
+        found.append(figures)
+    return mean(found)
 
 
 def on_pair(model: ProMotion, pair: RealPair, size: tuple[int, int] | None) -> Figures:
     """One real pair, or one frame, at one size."""
     sample = at_size(pair.read(), size)
     alone = torch.equal(sample.image1, sample.image2)
-    return measure(model, sample, two_frames=not alone)
+    figures = measure(model, sample, two_frames=not alone)
+    still = model.predict(sample.image1, sample.image1).flow
+    assert still is not None  # since there are two frames
+    return figures | {"still": {OURS: float(still.norm(dim=0).mean())}}
 
 
 def mean(all_figures: list[Figures]) -> Figures:

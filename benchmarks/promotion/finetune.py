@@ -19,8 +19,8 @@ from records import RESULTS, read, weights_hash, write
 from samples import FLOW_PAIRS, at_size
 
 from promotion import LossConfig, ProMotion, losses
-from promotion._predict import resized, views
 from promotion._pretrained import SHIPPED
+from promotion._views import resized, views
 from promotion.datasets import Sample
 from promotion.metrics import flow_metrics
 
@@ -31,9 +31,9 @@ STEPS, RATE = 300, 4e-4
 
 
 def enlarged(sample: Sample) -> Sample:
-    """A sample as the first view of `predict` shows it, its truth along with it."""
-    (factor,) = views(HEIGHT, WIDTH)
-    images = resized(torch.stack([sample.image1, sample.image2]), factor)
+    """A sample as the last view of `predict` shows it, its truth along with it."""
+    factor = views(HEIGHT, WIDTH)[-1]
+    images = [resized(image, factor) for image in (sample.image1, sample.image2)]
     times = int(factor)
     flow = times * F.interpolate(sample.flow[None], scale_factor=factor, mode="bilinear")[0]
     valid, depth, depth_valid = (

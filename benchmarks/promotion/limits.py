@@ -17,7 +17,7 @@ from records import (
 from samples import FLOW_PAIRS, SIZES
 from tables import mean, recorded
 
-DEPTH_SHARE = 0.5
+DEPTH_SHARE = 0.51
 """Largest share of the constant's Abs Rel on held-out scenes."""
 
 FINE_TUNED = 0.5

@@ -11,12 +11,26 @@ from samples import ROOT
 
 RESULTS = ROOT / "benchmarks/results/promotion-flow"
 
-OURS, CONSTANT = "ProMotion", "constant"
+OURS, CONSTANT, RAMP = "ProMotion", "constant", "row ramp"
 METHODS = (OURS, "DIS", "DIS, finest", "Farneback", "no motion")
 """Of flow, as tables call them."""
 
 RIVALS_OF_COST = ("raft_small, ptlflow", "raft_small, torchvision")
 """Whose time and memory are measured beside ours."""
+
+PREDICT_CALLS = (
+    "predict",
+    "predict, fast",
+    "predict, with confidence",
+    "promotion infer",
+    "DIS",
+    "DIS, finest",
+    "raft_small",
+)
+"""What users call, timed whole."""
+
+PREDICT_SIZES = ((192, 256), (436, 1024), (1080, 1920))
+"""At these sizes."""
 
 COST_SIZES = ((96, 128), (128, 192), (192, 256), (384, 512), (448, 1024))
 """Of pictures whose time and memory is measured."""

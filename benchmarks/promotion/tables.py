@@ -11,6 +11,9 @@ from records import (
     COST_SIZES,
     METHODS,
     OURS,
+    PREDICT_CALLS,
+    PREDICT_SIZES,
+    RAMP,
     REAL_SIZES,
     RESULTS,
     RIVALS_OF_COST,
@@ -53,6 +56,8 @@ def flow_table() -> str:
     for height, width in SIZES:
         name = f"scenes-{height}x{width}"
         lines.append(row(f"held-out scenes {height} x {width}", recorded(name, "epe"), METHODS))
+    label = "median, held-out scenes 192 x 256, visible"
+    lines.append(row(label, recorded("scenes-192x256", "median_visible"), METHODS))
     for size in REAL_SIZES:
         cells = [recorded(f"{pair.name}-{size_name(size)}", "epe") for pair in FLOW_PAIRS]
         lines.append(
@@ -74,7 +79,7 @@ def pairs_table() -> str:
 
 def depth_table() -> str:
     """Abs Rel by median alignment."""
-    methods = (OURS, CONSTANT)
+    methods = (OURS, CONSTANT, RAMP)
     lines = head("Abs Rel, median alignment", methods)
     for height, width in SIZES:
         figures = recorded(f"scenes-{height}x{width}", "abs_rel")
@@ -93,6 +98,22 @@ def costs_table() -> str:
         record = read(RESULTS / "costs" / f"{height}x{width}.json")
         cells = [cost(record, name) for name in methods]
         lines.append(f"| {height} x {width} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def predict_costs_table() -> str:
+    """Processor seconds and memory of what users call, beside DIS and raft_small."""
+    sizes = [f"{height} x {width}" for height, width in PREDICT_SIZES]
+    lines = [f"| seconds, MiB | {' | '.join(sizes)} |", "|---" * (1 + len(sizes)) + "|"]
+    folder = RESULTS / "predict_costs"
+    records = [read(folder / f"{height}x{width}.json") for height, width in PREDICT_SIZES]
+    for name in PREDICT_CALLS:
+        cells = (record.get(name) for record in records)
+        shown = (
+            f"{cell['seconds']:.2g} s, {cell['bytes'] / 2**20:.0f}" if cell else "-"
+            for cell in cells
+        )
+        lines.append(f"| {name} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -120,6 +141,7 @@ def with_tables(text: str) -> str:
         "pairs": pairs_table,
         "depth": depth_table,
         "costs": costs_table,
+        "predict-costs": predict_costs_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
     }

@@ -181,6 +181,7 @@ def test_the_quality_says_how_fine_the_last_view_is() -> None:
 
 
 def test_depth_is_found_in_views_no_larger_than_pictures_trained_on() -> None:
+    assert depth_views(64, 96, [1, 2]) == [2]
     assert depth_views(192, 256, [0.5, 1, 2]) == [0.5, 1]
     assert depth_views(436, 1024, [0.125, 0.25, 0.5, 1]) == [0.125, 0.25]
     assert depth_views(400, 400, [1]) == [1]

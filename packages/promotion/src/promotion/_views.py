@@ -45,7 +45,12 @@ def views(height: int, width: int, quality: Quality = "balanced") -> list[float]
 
 
 def depth_views(height: int, width: int, factors: Sequence[float]) -> list[float]:
-    """Those of the views that depth is found in: none larger than pictures trained on."""
+    """Those of the views that depth is found in: none larger than pictures trained on.
+
+    Of pictures that are smaller even when enlarged, the enlarged view alone.
+    """
+    if factors[-1] > 1 and factors[-1] ** 2 * height * width <= TRAINED_PIXELS:
+        return [factors[-1]]
     small = [factor for factor in factors if factor**2 * height * width <= TRAINED_PIXELS]
     return small or [factors[0]]
 
