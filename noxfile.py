@@ -86,6 +86,7 @@ PACKAGES = {
             "metrics.py",
             "choices.py",
             "costs.py",
+            "export_costs.py",
             "predict_costs.py",
             "matching.py",
             "finetune.py",

@@ -35,6 +35,9 @@ PREDICT_SIZES = ((192, 256), (436, 1024), (1080, 1920))
 COST_SIZES = ((96, 128), (128, 192), (192, 256), (384, 512), (448, 1024))
 """Of pictures whose time and memory is measured."""
 
+EXPORT_SIZES = ((96, 128), (192, 256), (384, 512))
+"""Of pictures that exported models are timed on."""
+
 REAL_SIZES: tuple[tuple[int, int] | None, ...] = ((96, 128), (192, 256), None)
 """At which real pictures are measured; None leaves them as they are."""
 

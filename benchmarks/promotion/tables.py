@@ -9,6 +9,7 @@ from ablation import table as ablation_table
 from records import (
     CONSTANT,
     COST_SIZES,
+    EXPORT_SIZES,
     METHODS,
     OURS,
     PREDICT_CALLS,
@@ -23,6 +24,7 @@ from records import (
 from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 
 README = ROOT / "packages/promotion/README.md"
+EXPORT = ROOT / "docs/export.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
 
 
@@ -125,6 +127,22 @@ def cost(record: dict[str, Any], name: str) -> str:
     return ", ".join(shown) or "-"
 
 
+def export_table() -> str:
+    """Processor seconds of a view by what runs the model, and the flow's largest difference."""
+    lines: list[str] = []
+    for height, width in EXPORT_SIZES:
+        record = read(RESULTS / "export" / f"{height}x{width}.json")
+        if not lines:
+            names = list(record["seconds"])
+            lines = head("seconds (largest difference, px)", tuple(names))
+        cells = [
+            f"{record['seconds'][name]:.2g} s ({record['largest_difference_px'][name]:.1g})"
+            for name in names
+        ]
+        lines.append(f"| {height} x {width} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def finetune_table() -> str:
     """Endpoint errors of the pairs before and after they were trained on."""
     record = read(RESULTS / "finetune.json")
@@ -142,6 +160,7 @@ def with_tables(text: str) -> str:
         "depth": depth_table,
         "costs": costs_table,
         "predict-costs": predict_costs_table,
+        "export": export_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
     }
@@ -154,8 +173,8 @@ def with_tables(text: str) -> str:
 
 
 def write_tables() -> None:
-    """Make the tables of both pages anew."""
-    for path in (README, CARD):
+    """Make the tables of all pages anew."""
+    for path in (README, CARD, EXPORT):
         text = with_tables(path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
 
