@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promotion._sampling import sampled
 from promotion.nn._matching import grid
-from promotion.video._sampling import sampled
 from tokenseek_common import InputError
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from promotion._model import ProMotion
 from promotion._motion import Motion
 from promotion._pictures import Picture, as_picture
+from promotion._sampling import sampled
 from promotion.nn._matching import grid
-from promotion.video._sampling import sampled
 from tokenseek_common import InputError
 
 STEPS = 8

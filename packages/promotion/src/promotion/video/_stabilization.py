@@ -8,7 +8,6 @@ are the camera's path; smoothed by a Gaussian, they are that of a steady camera.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -62,8 +61,9 @@ def stabilize(
     if iter(frames) is frames:
         raise InputError("frames (an iterator) must be gone through twice; give a sequence")
     steps = [
-        homography_of(model.predict(*pair, iterations=iterations, confidence=True))
-        for pair in pairwise(frames)
+        homography_of(motion)
+        for motion in model.predict_frames(frames, iterations=iterations, confidence=True)
+        if motion.flow is not None  # it is None of the last frame
     ]
     if not steps:
         raise InputError("frames (fewer than 2) must be at least 2; give more")

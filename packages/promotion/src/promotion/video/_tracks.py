@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from promotion._model import ProMotion
 from promotion._pictures import Picture
-from promotion.video._sampling import sampled
+from promotion._sampling import sampled
 from tokenseek_common import InputError
 
 VISIBLE = math.exp(-1)
@@ -61,10 +60,10 @@ def track(
         torch.Size([2, 1, 2])
     """
     positions, visible = [points], [torch.ones(len(points), dtype=torch.bool)]
-    for first, second in pairwise(frames):
-        motion = model.predict(first, second, iterations=iterations, confidence=True)
-        assert motion.flow is not None  # since there are two frames
-        assert motion.confidence is not None
+    for motion in model.predict_frames(frames, iterations=iterations, confidence=True):
+        if motion.flow is None:  # of the last frame
+            break
+        assert motion.confidence is not None  # since it was asked for
         if len(positions) == 1:
             _check_points(points, motion.flow)
         found = torch.cat([motion.flow, motion.confidence[None]]).cpu()
