@@ -226,6 +226,45 @@ def test_lora_is_the_adapter_of_that_name(model: Path, records: Path, tmp_path: 
     assert both[0]["options"] == both[1]["options"]
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora", "loha"])
+def test_a_merged_model_is_the_base_with_its_adapter(
+    kind: str, model: Path, records: Path, tmp_path: Path
+) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    options = ("--adapter", kind, "--steps", "2", "--learning-rate", "3e-2", "--quiet")
+    assert finetune(model, records, tmp_path / "apart", *options) == 0
+    assert finetune(model, records, tmp_path / "merged", *options, "--merge") == 0
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    ids = torch.arange(6)[None]
+    apart = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "apart")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    base = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        expected = apart(ids).logits
+        torch.testing.assert_close(merged(ids).logits, expected, rtol=1e-4, atol=1e-4)
+        assert (base(ids).logits - expected).abs().max() > 1e-2
+
+
+def test_dropout_and_weight_decay_change_what_is_learnt(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
+    options = ("--adapter", "lora", "--steps", "3", "--learning-rate", "3e-2", "--quiet")
+    runs = {
+        "plain": (),
+        "dropped": ("--adapter-dropout", "0.5"),
+        "decayed": ("--weight-decay", "5"),
+    }
+    for name, more in runs.items():
+        assert finetune(model, records, tmp_path / name, *options, *more) == 0
+    length = {
+        name: sum(float(value.norm()) for key, value in weights(tmp_path / name).items())
+        for name in runs
+    }
+    assert length["decayed"] < 0.9 * length["plain"]
+    assert length["dropped"] != length["plain"]
+
+
 def test_packed_examples_train_as_padded_ones_do(
     model: Path, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

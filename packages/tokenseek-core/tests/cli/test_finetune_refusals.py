@@ -66,6 +66,16 @@ def refused(
             ("--learning-rate", "0"),
             "learning_rate (0) must be above 0 and finite; choose another --learning-rate",
         ),
+        (("--weight-decay", "-1"), "weight_decay (-1.0) must be at least 0; 0.01 is usual"),
+        (
+            ("--lora", "--adapter-dropout", "1"),
+            "adapter_dropout (1.0) must be from 0 to below 1; 0.05 is usual",
+        ),
+        (
+            ("--merge",),
+            "merge (True) must go with an adapter over whole weights (none); choose --adapter "
+            "lora, dora or loha, or leave it out",
+        ),
         (("--epochs", "nan"), "epochs (nan) must be above 0 and finite; choose another --epochs"),
         (("--steps", "0"), "steps (0) must be at least 1; choose another --steps"),
         (("--batch-size", "0"), "batch_size (0) must be at least 1; choose another --batch-size"),

@@ -32,6 +32,7 @@ class Adapters:
             where it is not told otherwise.
         kind: How they change their layers.
         alpha: What they are multiplied by, times their rank.
+        dropout: Share of their inputs that a step leaves out.
         targets: Names of the layers that get one; none names every linear layer but the head.
     """
 
@@ -39,6 +40,7 @@ class Adapters:
     float32: bool = True
     kind: AdapterKind = "lora"
     alpha: int = ALPHA
+    dropout: float = 0.0
     targets: tuple[str, ...] = ()
 
     def config(self) -> Any:
@@ -51,8 +53,13 @@ class Adapters:
             "target_modules": list(self.targets) or "all-linear",
         }
         if self.kind == "loha":
-            return LoHaConfig(alpha=self.alpha, **common)
-        return LoraConfig(lora_alpha=self.alpha, use_dora=self.kind == "dora", **common)
+            return LoHaConfig(alpha=self.alpha, module_dropout=self.dropout, **common)
+        return LoraConfig(
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            use_dora=self.kind == "dora",
+            **common,
+        )
 
 
 def has_peft() -> bool:

@@ -272,7 +272,8 @@ def _train(
     if handle is not None:
         handle.remove()
     task.model.config.use_cache = use_cache  # the Trainer switches it off for good
-    task.model.save_pretrained(folder)
+    model = task.model.merge_and_unload() if settings.merge else task.model
+    model.save_pretrained(folder)
     task.tokenizer.save_pretrained(folder)
     return FinetuneResult(
         model=settings.model,
@@ -307,6 +308,7 @@ def _trainer(
         seed=settings.seed,
         data_seed=settings.seed,
         learning_rate=settings.peak_rate,
+        weight_decay=settings.weight_decay,
         num_train_epochs=settings.epochs,
         max_steps=settings.steps or -1,
         per_device_train_batch_size=settings.batch_size,

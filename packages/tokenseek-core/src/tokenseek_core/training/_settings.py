@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, TypeAlias
 
@@ -84,6 +85,13 @@ class FinetuneSettings(RowSettings):
     """Names of the layers that get an adapter, such as q_proj v_proj; by default every linear layer
     but the head."""
 
+    adapter_dropout: float = 0.0
+    """Share of the inputs of each adapter that a step leaves out. Both passes of a step draw their
+    own, so what is kept stands for another draw than what was recorded."""
+
+    merge: bool = False
+    """Save the weights with the adapter added to them, in place of the adapter."""
+
     gradient_checkpointing: bool = False
     """Recompute activations instead of keeping them."""
 
@@ -99,6 +107,9 @@ class FinetuneSettings(RowSettings):
 
     learning_rate: Annotated[float | None, tyro.conf.arg(aliases=("--lr",))] = None
     """Highest learning rate; by default 2e-5, with an adapter 2e-4."""
+
+    weight_decay: float = 0.0
+    """Of AdamW, for all but norms and biases."""
 
     epochs: float = 1.0
     """Passes over the data."""
@@ -147,6 +158,19 @@ class FinetuneSettings(RowSettings):
         check_counts({name: getattr(self, name) for name in (*names, "record_every")})
         check_counts({"max_length": self.max_length}, least=2)
         check_positive({"learning_rate": self.learning_rate, "epochs": self.epochs})
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(
+                f"weight_decay ({self.weight_decay}) must be at least 0; 0.01 is usual"
+            )
+        if not 0 <= self.adapter_dropout < 1:
+            raise InputError(
+                f"adapter_dropout ({self.adapter_dropout}) must be from 0 to below 1; 0.05 is usual"
+            )
+        if self.merge and self.trained in ("none", "qlora"):
+            raise InputError(
+                f"merge (True) must go with an adapter over whole weights ({self.trained}); choose "
+                "--adapter lora, dora or loha, or leave it out"
+            )
         if self.dtype == "float16":
             raise InputError(
                 "dtype (float16) must be one whose gradients do not vanish; "
@@ -192,6 +216,7 @@ class FinetuneSettings(RowSettings):
             kind="lora" if name == "qlora" else name,
             rank=self.adapter_rank,
             alpha=self.adapter_alpha,
+            dropout=self.adapter_dropout,
             targets=self.adapter_targets,
         )
 
