@@ -21,8 +21,8 @@ from tokenseek_common import InputError
 def write_ply(
     path: str | os.PathLike[str],
     points: Float[Tensor, "3 n"],
-    colours: Float[Tensor, "3 n"],
-    motion: Float[Tensor, "3 n"] | None = None,
+    colours: Float[Tensor, "3 _"],
+    motion: Float[Tensor, "3 _"] | None = None,
 ) -> None:
     """Write a cloud of points, replacing the file as a whole.
 

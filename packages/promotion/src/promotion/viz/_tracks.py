@@ -15,7 +15,7 @@ from tokenseek_common import InputError
 def track_overlay(
     image: Float[Tensor, "3 h w"],
     positions: Float[Tensor, "t n 2"],
-    visible: Bool[Tensor, "t n"],
+    visible: Bool[Tensor, "_ _"],
 ) -> UInt8[Tensor, "3 h w"]:
     """Draw where points that a frame shows have been: a tail in each one's colour, and a dot.
 
