@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tokenseek_common.tuning import MovementCheck, count_parameters, load_adapter, save_adapter
+from two_processes import leave
 
 
 class Net(nn.Module):
@@ -78,7 +79,7 @@ def main(rank: int, store: Path, output: Path) -> None:
     results["loaded"] = {name: value.full_tensor() for name, value in state.items()}
     results["saved"] = {name: value.full_tensor() for name, value in net.state_dict().items()}
     torch.save(results, output / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mept import fit_routers
 from tiny import tiny_batch, tiny_model, tuned
+from two_processes import leave
 
 FAMILIES = ("llama", "t5")
 WRAPPERS = ("ddp", "fsdp2")
@@ -63,7 +64,7 @@ def main(rank: int, store: Path, output: Path) -> None:
         results[f"{family} fitted"] = dict(model.module.state_dict())
         assert count == 12 - 3 * rank
     torch.save(results, output / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._apply import unwrap
+from two_processes import leave
 
 HEADS = {"bert": "sequence", "bart": "text", "t5": "text"}
 """Models that are no decoders, and what they learn."""
@@ -88,7 +89,7 @@ def main(rank: int, store: Path, output: Path) -> None:
     except InputError as refusal:
         results["refusal"] = str(refusal)
     torch.save(results, output / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":
