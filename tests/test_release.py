@@ -22,6 +22,7 @@ from release_check import (
 )
 from workspace import ROOT
 
+PREPARATIONS = ("actions/checkout", "actions/setup-python", "astral-sh/setup-uv")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -125,7 +126,7 @@ def test_workflows_call_sessions_and_nothing_else(path: Path) -> None:
     for job in jobs.values():
         for step in job["steps"]:
             if "run" not in step:
-                assert step["uses"].split("@")[0] in ("actions/checkout", "astral-sh/setup-uv")
+                assert step["uses"].split("@")[0] in PREPARATIONS
                 continue
             assert allowed.fullmatch(step["run"])
             for name in re.findall(r'nox -s "?(\w+)', step["run"]):
