@@ -6,18 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from promotion import ProMotion, ProMotionConfig
+from promotion import ProMotion
 from promotion.cli import main
 from promotion.geometry import pinhole, point_cloud, scene_flow, write_ply
 from promotion.io import read_image, write_image
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    ProMotion(ProMotionConfig.size("nano")).save_pretrained(folder)
-    return folder
 
 
 def cloud(output: Path, weights: Path, *options: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from promotion import ProMotion, ProMotionConfig
+from promotion import ProMotion
 from promotion.cli import main
 from promotion.datasets import open_folder
 from promotion.io import write_depth, write_flow, write_image
@@ -27,14 +27,6 @@ from promotion.training._evaluate import HELD_OUT
 
 SMALL = ["--height", "24", "--width", "32"]
 SCENES = SceneConfig(height=24, width=32)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    ProMotion(ProMotionConfig.size("nano")).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

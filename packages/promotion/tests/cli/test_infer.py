@@ -24,14 +24,6 @@ PLAIN = tuple(name for name in NAMES if name not in ("confidence", "occlusion"))
 SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    ProMotion(ProMotionConfig.size("nano")).save_pretrained(folder)
-    return folder
-
-
 def frame(path: Path, seed: int, *, height: int = 33, width: int = 50) -> Path:
     generator = torch.Generator().manual_seed(seed)
     path.parent.mkdir(exist_ok=True)

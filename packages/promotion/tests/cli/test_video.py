@@ -7,19 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from promotion import ProMotion, ProMotionConfig
+from promotion import ProMotion
 from promotion.cli import main
 from promotion.io import VideoFile, VideoWriter, read_image, write_image
 from promotion.video import interpolate, stabilize, track
 from promotion.viz import track_overlay
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    ProMotion(ProMotionConfig.size("nano")).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

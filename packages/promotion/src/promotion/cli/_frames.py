@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -72,34 +70,19 @@ def frames_of(path: Path) -> Frames:
     return Frames(files, [file.stem for file in files], None)
 
 
-class Written(AbstractContextManager["Written"]):
-    """Pictures that are made one after the other: files of a folder, or a video.
+@contextmanager
+def written(
+    folder: Path, video: Path, *, fps: float | None
+) -> Iterator[Callable[[str, UInt8[Tensor, "3 h w"]], None]]:
+    """What writes pictures, with their names, one after the other.
 
     Args:
-        folder: Where the files go; it is made.
-        video: The video, in place of files, where there are frames a second.
+        folder: Where they go as files; it is made.
+        video: The video that they become instead, where there are frames a second.
         fps: Frames a second, or None.
     """
-
-    def __init__(self, folder: Path, video: Path, *, fps: float | None) -> None:
-        self._folder = folder
-        self._video = None if fps is None else VideoWriter(video, fps=fps)
-
-    def add(self, name: str, picture: UInt8[Tensor, "3 h w"]) -> None:
-        """Write the next picture."""
-        if self._video is None:
-            save_picture(self._folder / f"{name}.png", picture)
-        else:
-            self._video.add(picture)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._video is not None:
-            self._video.__exit__(kind, error, trace)
+    if fps is None:
+        yield lambda name, picture: save_picture(folder / f"{name}.png", picture)
+    else:
+        with VideoWriter(video, fps=fps) as writer:
+            yield lambda _, picture: writer.add(picture)

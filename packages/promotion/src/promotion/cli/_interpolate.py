@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from promotion.cli._frames import Frames, Written, frames_of
+from promotion.cli._frames import Frames, frames_of, written
 from promotion.cli._infer_frames import check_sizes
 from promotion.cli._model_options import ModelOptions
 from promotion.video import interpolate
@@ -46,16 +46,16 @@ class Interpolate(ModelOptions):
         number = 0
         with (
             console.progress("making", total=len(frames)) as progress,
-            Written(folder, folder / "interpolated.mp4", fps=fps) as written,
+            written(folder, folder / "interpolated.mp4", fps=fps) as write,
             self.precision(),
         ):
             for first, second in pairwise(frames.shown(progress)):
                 times = [step / parts for step in range(1, parts)]
                 made = interpolate(model, first, second, times, iterations=self.iterations)
                 for image in (first, *made):
-                    written.add(f"{number:06d}", to_bytes(image))
+                    write(f"{number:06d}", to_bytes(image))
                     number += 1
-            written.add(f"{number:06d}", to_bytes(second))
+            write(f"{number:06d}", to_bytes(second))
         count = number + 1
         console.print(f"{len(frames)} frames are {count} now, in {folder}")
         console.result({"output": folder, "given": len(frames), "frames": count})

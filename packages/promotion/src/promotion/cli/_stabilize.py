@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from promotion.cli._frames import Written, frames_of
+from promotion.cli._frames import frames_of, written
 from promotion.cli._model_options import ModelOptions
 from promotion.video import stabilize
 from promotion.viz._pillow import to_bytes
@@ -42,12 +42,12 @@ class Stabilize(ModelOptions):
         folder = fresh_folder(self.output, default="promotion-stabilize")
         with (
             console.progress("writing", total=len(frames)) as progress,
-            Written(folder, folder / "steady.mp4", fps=frames.fps) as written,
+            written(folder, folder / "steady.mp4", fps=frames.fps) as write,
             self.precision(),
         ):
             steady = stabilize(model, frames, radius=self.radius, iterations=self.iterations)
             for name, image in zip(frames.names, steady, strict=True):
-                written.add(name, to_bytes(image))
+                write(name, to_bytes(image))
                 progress.advance()
         console.print(f"{len(frames)} frames of {self.frames} are steady in {folder}")
         console.result({"output": folder, "frames": len(frames)})

@@ -12,7 +12,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from promotion.cli._frames import Frames, Written, frames_of
+from promotion.cli._frames import Frames, frames_of, written
 from promotion.cli._model_options import ModelOptions
 from promotion.video import Tracks, track
 from promotion.viz import track_overlay
@@ -83,12 +83,12 @@ class Track(ModelOptions):
     def _draw(self, console: Console, frames: Frames, tracks: Tracks, folder: Path) -> None:
         with (
             console.progress("drawing", total=len(frames)) as progress,
-            Written(folder / "pictures", folder / "tracks.mp4", fps=frames.fps) as written,
+            written(folder / "pictures", folder / "tracks.mp4", fps=frames.fps) as write,
         ):
             for number, image in enumerate(frames.shown(progress)):
                 past = slice(max(0, number - self.tail), number + 1)
                 drawn = track_overlay(image, tracks.positions[past], tracks.visible[past])
-                written.add(frames.names[number], drawn)
+                write(frames.names[number], drawn)
 
 
 def _point(text: str) -> tuple[float, float]:
