@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+
+from changelog import UNRELEASED, read_changelog
 
 ROOT = Path(__file__).resolve().parents[1]
 IN_SDIST = ("CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "src", "tests")
@@ -40,15 +41,13 @@ def check_tag(distribution: str, version: str, tag: str | None) -> None:
 
 
 def check_changelog(folder: Path, version: str, *, released: bool) -> None:
-    """The changelog's newest heading is the version, with its date where there is a tag."""
-    text = (folder / "CHANGELOG.md").read_text(encoding="utf-8")
-    heading = re.search(r"^## (.+)$", text, re.MULTILINE)
-    newest = heading[1] if heading else "nothing"
-    day = r"\(\d{4}-\d{2}-\d{2}\)" if released else r"\((?:unreleased|\d{4}-\d{2}-\d{2})\)"
-    if not re.fullmatch(rf"{re.escape(version)} {day}", newest):
-        wanted = f"{version} (YYYY-MM-DD)" if released else f"{version} (unreleased)"
+    """The changelog's newest heading is the version with its date, or unreleased without a tag."""
+    newest = read_changelog((folder / "CHANGELOG.md").read_text(encoding="utf-8"))[0]
+    if newest.version not in ((version,) if released else (version, UNRELEASED)):
+        wanted = f"## [{version}] - YYYY-MM-DD" + ("" if released else f" or ## [{UNRELEASED}]")
         raise NotReadyError(
-            f"{folder.name}/CHANGELOG.md ({newest}) must begin with ## {wanted}; say what is new"
+            f"{folder.name}/CHANGELOG.md ({newest.version}) must begin with {wanted}; "
+            "say what is new"
         )
 
 

@@ -42,24 +42,25 @@ def test_a_tag_names_the_package_and_its_version() -> None:
 @pytest.mark.parametrize(
     ("heading", "released", "ready"),
     [
-        ("0.2.0 (2026-11-28)", True, True),
-        ("0.2.0 (2026-11-28)", False, True),
-        ("0.2.0 (unreleased)", False, True),
-        ("0.2.0 (unreleased)", True, False),
-        ("0.1.0 (2026-11-28)", False, False),
+        ("[0.2.0] - 2026-11-28", True, True),
+        ("[0.2.0] - 2026-11-28", False, True),
+        ("[Unreleased]", False, True),
+        ("[Unreleased]", True, False),
+        ("[0.1.0] - 2026-11-28", False, False),
     ],
 )
 def test_a_changelog_begins_with_the_version_and_its_date(
     tmp_path: Path, heading: str, released: bool, ready: bool
 ) -> None:
-    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {heading}\n\n- New.\n")
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {heading}\n\n### Added\n\n- New.\n")
     if ready:
         check_changelog(tmp_path, "0.2.0", released=released)
     else:
         told = reason(lambda: check_changelog(tmp_path, "0.2.0", released=released))
-        wanted = "0.2.0 (YYYY-MM-DD)" if released else "0.2.0 (unreleased)"
+        wanted = "## [0.2.0] - YYYY-MM-DD" + ("" if released else " or ## [Unreleased]")
+        newest = heading.split("]")[0].removeprefix("[")
         assert told == (
-            f"{tmp_path.name}/CHANGELOG.md ({heading}) must begin with ## {wanted}; say what is new"
+            f"{tmp_path.name}/CHANGELOG.md ({newest}) must begin with {wanted}; say what is new"
         )
 
 

@@ -50,13 +50,3 @@ def test_ci_runs_the_commands_that_the_readme_promises() -> None:
 @pytest.mark.parametrize("member", MEMBERS, ids=MODULES)
 def test_a_package_carries_the_licence_of_the_repository(member: Member) -> None:
     assert (member.folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
-
-
-@pytest.mark.parametrize("member", MEMBERS, ids=MODULES)
-def test_the_changelog_of_a_package_has_its_version(member: Member) -> None:
-    headings = re.findall(
-        r"^## (\S+)", (member.folder / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert member.version in headings, (
-        f"CHANGELOG.md of {member.distribution} has no {member.version}"
-    )
