@@ -96,7 +96,8 @@ def slow_loss(
 
     `importance`, where it is given, weighs the rows of each mean; `target` makes each row's target
     of the labels; `attending` is the part whose tokens are selected, if it is not the model;
-    `source` are the selected tokens of an encoder.
+    `source` are the selected tokens of an encoder. i is a sequence: there are several in a row
+    where positions begin again.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with slow_attention(attending or model, keep, source):
@@ -105,14 +106,18 @@ def slow_loss(
     total = num_items or int((targets != -100).sum())
     loss: Tensor = logits.new_zeros(())
     weights = torch.ones(targets.shape, dtype=logits.dtype) if importance is None else importance
-    for row_logits, row_targets, row_keep, row_weights in zip(
-        logits, targets, keep, weights, strict=True
-    ):
-        counted = row_keep & (row_targets != -100)
-        if counted.any():
-            each = F.cross_entropy(row_logits[counted], row_targets[counted], reduction="none")
-            mean = (each * row_weights[counted]).sum() / row_weights[counted].sum()
-            loss = loss + int((row_targets != -100).sum()) / total * mean
+    for i in range(len(keep)):
+        begins = (batch["position_ids"][i] == 0).nonzero() if "position_ids" in batch else keep[:0]
+        ends = [*begins.flatten().tolist()[1:], keep.shape[1]]
+        for start, end in zip([0, *ends], ends, strict=False):
+            carrying = targets[i, start:end] != -100
+            counted = keep[i, start:end] & carrying
+            if not counted.any():
+                continue
+            here = [x[i, start:end][counted] for x in (logits, targets, weights)]
+            each = F.cross_entropy(here[0], here[1], reduction="none")
+            mean = (each * here[2]).sum() / here[2].sum()
+            loss = loss + int(carrying.sum()) / total * mean
     return loss
 
 

@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
 from transformers import AutoModelForCausalLM, LlamaConfig, masking_utils
 
 from counting import Counted, Counting, Waiting
 from families import packed_batch, tiny_batch, tiny_model
 from tokenseek_core import TokenSeekConfig, apply_tokenseek
 from tokenseek_core._anatomy import replaced
-from tokenseek_core._counts import Counts, supposed_supervised
+from tokenseek_core._counts import supposed_supervised
 from tokenseek_core._instances import Instance
+from tokenseek_core._sequences import read_instances
 from tokenseek_core.inspect import Method, chunked_loss, using
 from tokenseek_core.inspect._operations import Sizes, step_operations
 
@@ -165,6 +167,7 @@ def test_a_step_waits_for_its_device_once(
 ) -> None:
     inputs = packed_batch() if batch == "packed" else tiny_batch(batch)
     reads: list[str] = []
+    counting: list[str] = []
     monkeypatch.setattr("tokenseek_core._step.count_rows", lambda targets, at_most: at_most)
     for name in ("tolist", "cpu", "numpy", "__bool__", "__int__", "__float__"):
         reading = getattr(Tensor, name)
@@ -174,29 +177,46 @@ def test_a_step_waits_for_its_device_once(
             return reading(tensor, *args)
 
         monkeypatch.setattr(Tensor, name, spy)
+
+    def counted(*args: Any) -> Any:
+        with _disable_current_modes():
+            found = read_instances(*args)
+        counting.extend(reads)
+        reads.clear()
+        return found
+
+    monkeypatch.setattr("tokenseek_core._batch.read_instances", counted)
     model = tiny_model("llama-tied")
     with apply_tokenseek(model, config), Waiting():
         model(**inputs).loss.backward()
-    assert reads == ["tolist"]
+    assert reads == []
+    if "position_ids" in inputs:  # once the marks are on the host, all else is read there
+        assert counting[0] == "cpu"
+        assert counting.count("cpu") == 1
+    else:
+        assert counting == ["tolist"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("config", [DEFAULT, PAPER], ids=["default", "paper"])
-def test_a_gpu_is_waited_for_once(monkeypatch: pytest.MonkeyPatch, config: TokenSeekConfig) -> None:
-    read = Counts.read
+def test_a_gpu_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, config: TokenSeekConfig, packed: bool
+) -> None:
     reads: list[int] = []
 
-    def allowed(*args: Any) -> Counts:
+    def allowed(*args: Any) -> Any:
         torch.cuda.set_sync_debug_mode("default")
         reads.append(1)
-        counts = read(*args)
+        found = read_instances(*args)
         torch.cuda.set_sync_debug_mode("error")
-        return counts
+        return found
 
-    monkeypatch.setattr(Counts, "read", allowed)
+    monkeypatch.setattr("tokenseek_core._batch.read_instances", allowed)
     model = tiny_model("llama-tied")
     torch.nn.Module.cuda(model)
-    batch = {name: value.to("cuda") for name, value in tiny_batch("left").items()}
+    given = packed_batch() if packed else tiny_batch("left")
+    batch = {name: value.to("cuda") for name, value in given.items()}
     with apply_tokenseek(model, config):
         torch.cuda.set_sync_debug_mode("error")
         try:

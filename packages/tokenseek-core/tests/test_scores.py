@@ -11,7 +11,7 @@ from tiny_models import VOCABULARY
 from tokenseek_core import Signals, apply_tokenseek
 from tokenseek_core._context import attention_received
 from tokenseek_core._projection import project_rows
-from tokenseek_core._scores import random_scores, tokenseek_scores
+from tokenseek_core._scores import context_term, gradient_term, random_scores
 
 
 def naive_columns(
@@ -61,14 +61,14 @@ def test_scores_grow_with_attention_and_gradient_and_normalise_within_real_token
     context = torch.tensor([[1.0, 2.0, 4.0, 99.0]])
     gradient = torch.tensor([[3.0, 1.0, 2.0, 99.0]])
     valid = torch.tensor([[True, True, True, False]])
-    scores = tokenseek_scores(context, gradient, valid, alpha=2.0, beta=3.0)
+    scores = context_term(context, alpha=2.0) + gradient_term(gradient, valid, beta=3.0)
     expected = 2 * context.log() + 3 * torch.tensor([1.0, 0.0, 0.5, 0.0])
     torch.testing.assert_close(scores[:, :3], expected[:, :3])
 
 
 def test_equal_gradients_do_not_divide_by_zero() -> None:
     ones = torch.ones(1, 3)
-    assert tokenseek_scores(ones, ones, ones.bool(), alpha=1.0, beta=1.0).isfinite().all()
+    assert gradient_term(ones, ones.bool(), beta=1.0).isfinite().all()
 
 
 @pytest.mark.parametrize("padding", ["none", "left", "right"])

@@ -85,7 +85,7 @@ def test_each_part_keeps_its_own_share_by_its_own_scores(
     check(chosen, parts)
     config = TokenSeekConfig(ratio=ratios[1], answer_ratio=ratios[0])
     carrying = tuple(answers.sum(1).tolist())
-    counts = Counts(tuple(lengths), carrying, carrying, restarts=0)
+    counts = Counts(tuple(lengths), carrying, carrying)
     assert chosen.active.sum() / sum(lengths) == pytest.approx(kept_share(counts, config))
     assert bool((chosen.importance[chosen.active] >= 1).all())
     for part in parts:

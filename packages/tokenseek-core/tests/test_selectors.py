@@ -14,7 +14,7 @@ from slow_reference import gradients, relative_error, slow_loss
 from taken import always
 from taken import kept as kept_tokens
 from tokenseek_core import Signals, TokenSeekConfig, apply_tokenseek
-from tokenseek_core._scores import perturbed
+from tokenseek_core._scores import perturbed, random_scores
 from tokenseek_core._selection import Stratum, select
 from tokenseek_core._selectors import NAMED, NO_CONTEXT, NO_GRADIENT, ranks, sampling_log_p
 
@@ -144,7 +144,7 @@ def test_sampled_weights_make_sums_unbiased_and_have_the_chances_of_the_draw() -
 def test_sampled_keeps_all_with_weight_one_where_the_ratio_is_one() -> None:
     found = signals()
     log_p = sampling_log_p(found)
-    scores = perturbed(log_p, found.valid, [20, 13, 7])
+    scores = perturbed(log_p, random_scores(found.valid, [20, 13, 7]))
     kept = select(scores, [Stratum(found.valid, [20, 13, 7], 1.0)], log_p)
     assert kept.active.sum(1).tolist() == [20, 13, 7]
     assert torch.equal(kept.importance, torch.ones_like(kept.importance))

@@ -222,7 +222,7 @@ class TokenSeekHandle:
         """Take a TokenSeek step, if the model and its arguments allow it."""
         batch = self._batch_to_step({n: v for n, v in arguments.items() if n != FUSED})
         read = () if batch.source is None else batch.source.lengths
-        if self._dense_at(kept_share(batch.counts, self.config, read)):
+        if self._dense_at(kept_share(batch.instances, self.config, read)):
             self.last = None
             return self._anatomy.forward(**arguments)
         output: Any

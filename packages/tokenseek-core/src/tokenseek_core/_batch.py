@@ -17,6 +17,7 @@ from torch import Tensor
 from tokenseek_common import InputError
 from tokenseek_core._counts import Counts
 from tokenseek_core._loss import IGNORE_INDEX, shift_labels
+from tokenseek_core._sequences import Sequences, read_instances
 
 ROWWISE = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
 BOUNDARIES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
@@ -74,6 +75,7 @@ class Batch:
             it, since a head that pools one row reads it, [b, s]; None of a model whose rows have
             losses of their own.
         source: What an encoder reads, in front of a decoder.
+        sequences: The instances, where rows hold several of them.
     """
 
     rowwise: Mapping[str, Tensor]
@@ -87,6 +89,7 @@ class Batch:
     bounded: bool = False
     read: Bool[Tensor, "b s"] | None = None
     source: Source | None = None
+    sequences: Sequences | None = None
 
     @classmethod
     def of(
@@ -126,7 +129,8 @@ class Batch:
             valid = mask.bool() if mask.ndim == 2 else _seen(mask).expand_as(labels)
         if targets is None:
             targets = shift_labels(labels) if shifted else labels
-        counts = Counts.read(valid, targets != IGNORE_INDEX, rowwise.get("position_ids"))
+        positions = rowwise.get("position_ids")
+        counts, sequences = read_instances(valid, targets != IGNORE_INDEX, positions)
         if not any(counts.lengths):
             raise InputError(
                 f"attention_mask, labels ({list(labels.shape)}) must hold at least one token that "
@@ -142,6 +146,7 @@ class Batch:
             num_items=num_items,
             options=given,
             bounded=bool(boundaries),
+            sequences=sequences,
         )
 
     @classmethod
@@ -185,10 +190,10 @@ class Batch:
             labels=labels,
             targets=labels,
             valid=valid.bool(),
-            counts=Counts.read(valid.bool(), supervised, None),
+            counts=Counts.read(valid.bool(), supervised),
             num_items=num_items,
             options=given,
-            source=Source(read, Counts.read(read, read, None).lengths),
+            source=Source(read, Counts.read(read, read).lengths),
         )
 
     @classmethod
@@ -232,7 +237,7 @@ class Batch:
             labels=labels,
             targets=labels,
             valid=valid,
-            counts=Counts.read(valid, labels != IGNORE_INDEX, None),
+            counts=Counts.read(valid, labels != IGNORE_INDEX),
             num_items=None,
             options=given,
             read=read,
@@ -262,20 +267,18 @@ class Batch:
 
     def first(self) -> Batch:
         """The first instance alone."""
-        counts = self.counts
+        rowwise = {name: rows[:1] for name, rows in self.rowwise.items()}
+        valid, supervised = self.valid[:1], self.supervised[:1]
+        counts, sequences = read_instances(valid, supervised, rowwise.get("position_ids"))
         return replace(
             self,
-            rowwise={name: rows[:1] for name, rows in self.rowwise.items()},
+            rowwise=rowwise,
             attention_mask=None if self.attention_mask is None else self.attention_mask[:1],
             labels=self.labels[:1],
             targets=self.targets[:1],
-            valid=self.valid[:1],
-            counts=replace(
-                counts,
-                lengths=counts.lengths[:1],
-                supervised=counts.supervised[:1],
-                answers=counts.answers[:1],
-            ),
+            valid=valid,
+            counts=counts,
+            sequences=sequences,
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -291,6 +294,7 @@ class Batch:
             valid=self.valid.to(device),
             read=None if self.read is None else self.read.to(device),
             source=self.source and replace(self.source, valid=self.source.valid.to(device)),
+            sequences=self.sequences and self.sequences.to(device),
         )
 
     def require_known_sequences(self, backend: str) -> None:
@@ -300,7 +304,7 @@ class Batch:
             InputError: FlashAttention would cut the rows at positions that begin again, which the
                 record does not show.
         """
-        if (self.counts.restarts or self.bounded) and "flash" in backend:
+        if (self.sequences is not None or self.bounded) and "flash" in backend:
             raise InputError(
                 "position_ids (several sequences in a row) must count one sequence with "
                 'FlashAttention; load the model with attn_implementation="sdpa"'
@@ -315,6 +319,25 @@ class Batch:
     def supervised(self) -> Bool[Tensor, "b s"]:
         """Rows that have a target."""
         return self.targets != IGNORE_INDEX
+
+    @property
+    def instances(self) -> Counts:
+        """What the host must know of each instance: of a row, or of each sequence in it."""
+        return self.counts if self.sequences is None else self.sequences.counts
+
+    def apart(self) -> Batch:
+        """Its tokens with each sequence in a row of its own, for whoever chooses among them."""
+        assert self.sequences is not None
+        return Batch(
+            rowwise={},
+            attention_mask=None,
+            labels=self.sequences.apart(self.labels),
+            targets=self.sequences.apart(self.targets),
+            valid=self.sequences.valid,
+            counts=self.sequences.counts,
+            num_items=self.num_items,
+            options={},
+        )
 
 
 def _labels_of_rows(

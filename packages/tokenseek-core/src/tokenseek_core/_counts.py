@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
@@ -36,33 +36,21 @@ class Counts:
         lengths: Tokens of each instance that are not padding.
         supervised: Rows of each instance that have a target.
         answers: Those of them that are not padding.
-        restarts: Tokens, of the batch, whose position does not follow that of the token before.
     """
 
     lengths: tuple[int, ...]
     supervised: tuple[int, ...]
     answers: tuple[int, ...]
-    restarts: int
 
     @classmethod
-    def read(
-        cls,
-        valid: Bool[Tensor, "b s"],
-        supervised: Bool[Tensor, "b s"],
-        positions: Int[Tensor, "b s"] | None,
-    ) -> Counts:
-        """Count; the only time that a step waits for its device."""
+    def read(cls, valid: Bool[Tensor, "b s"], supervised: Bool[Tensor, "b s"]) -> Counts:
+        """Count; the host waits for the device."""
         b, s = valid.shape
-        if is_fake(valid):  # without values: no padding, one sequence
+        if is_fake(valid):  # without values: no padding
             supposed = (round(_supposed.get() * s),) * b
-            return cls((s,) * b, supposed, supposed, 0)
-        restarts = torch.zeros_like(valid[:, 1:])
-        if positions is not None:
-            restarts = (positions.diff(dim=1) != 1) & valid[:, 1:] & valid[:, :-1]
-        marks = (valid, supervised, valid & supervised, restarts)
-        counted = torch.stack([mark.sum(1) for mark in marks])  # [4, b]
-        lengths, with_target, answers, begun = counted.tolist()
-        return cls(tuple(lengths), tuple(with_target), tuple(answers), sum(begun))
+            return cls((s,) * b, supposed, supposed)
+        counted = torch.stack([x.sum(1) for x in (valid, supervised, valid & supervised)])
+        return cls(*map(tuple, counted.tolist()))
 
     @property
     def total(self) -> int:

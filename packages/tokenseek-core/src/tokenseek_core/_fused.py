@@ -24,7 +24,7 @@ from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._forwards import FUSED
 from tokenseek_core._keep import keep
-from tokenseek_core._loss import restart_weights, total_items
+from tokenseek_core._loss import total_items
 from tokenseek_core._record import Record
 from tokenseek_core._replay import replay_pass
 from tokenseek_core._selection import Selection
@@ -33,6 +33,7 @@ from tokenseek_core._step import (
     StepReport,
     inject_adjoint,
     kept_targets,
+    kept_weights,
     record_signals,
     report,
 )
@@ -121,8 +122,7 @@ def at_slots(
 ) -> dict[str, Shaped[Tensor, "b s"]]:
     """The numbers of the kept rows in their places, times how many each row stands for."""
     if not config.keeps_every_loss:
-        targets, importance = kept_targets(batch, selection), selection.importance.to(dtype)
-        weights = restart_weights(targets, importance, batch.supervised.sum(1), num_items=1)
+        weights = kept_weights(batch, selection, dtype, num_items=1)
         numbers = {name: of_row * weights for name, of_row in numbers.items()}
     return {
         name: of_row.new_zeros(batch.labels.shape).scatter(1, selection.indices, of_row)

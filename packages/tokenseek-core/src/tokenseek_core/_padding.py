@@ -33,16 +33,16 @@ def known_padding(batch: Batch) -> Iterator[Tensor | None]:
         The attention mask to give the model: one without padding in place of none, so that it
         looks for no packed sequences where there are none.
     """
-    mask, counts = batch.attention_mask, batch.counts
+    mask = batch.attention_mask
     with ExitStack() as stack:
-        if counts.restarts:
+        if batch.sequences is not None:
             name = "find_packed_sequence_indices"
             stack.enter_context(replaced(masking_utils, name, sequence_indices))
         own = batch.read is None and batch.source is None  # the mask is that of these tokens
-        if mask is None and own and not counts.restarts:
+        if mask is None and own and batch.sequences is None:
             mask = batch.valid.long()
         known = own and mask is not None and mask.ndim == 2
-        token = _padded.set(min(counts.lengths) < batch.labels.shape[1] if known else None)
+        token = _padded.set(min(batch.counts.lengths) < batch.labels.shape[1] if known else None)
         stack.callback(_padded.reset, token)
         yield mask
 

@@ -20,18 +20,6 @@ def gradient_magnitude(adjoint: Float[Tensor, "b s d"]) -> Float[Tensor, "b s"]:
     return adjoint.abs().sum(-1)
 
 
-def tokenseek_scores(
-    context: Float[Tensor, "b s"],
-    gradient: Float[Tensor, "b s"],
-    valid: Bool[Tensor, "b s"],
-    *,
-    alpha: float,
-    beta: float,
-) -> Float[Tensor, "b s"]:
-    """I(t_j) = alpha * log I1(t_j) + beta * Norm(I2(t_j)) (Eq. 5)."""
-    return context_term(context, alpha=alpha) + gradient_term(gradient, valid, beta=beta)
-
-
 def context_term(context: Float[Tensor, "b s"], *, alpha: float) -> Float[Tensor, "b s"]:
     """First term of Eq. 5, alpha * log I1(t_j); the logarithm tames the sink's long tail."""
     return alpha * (context + EPSILON).log()
@@ -68,14 +56,16 @@ def random_scores(valid: Bool[Tensor, "b s"], lengths: Sequence[int]) -> Float[T
     return scores.masked_fill(~valid, 0)
 
 
-def perturbed(
-    log_p: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"], lengths: Sequence[int]
-) -> Float[Tensor, "b s"]:
+def perturbed(log_p: Float[Tensor, "b s"], uniform: Float[Tensor, "b s"]) -> Float[Tensor, "b s"]:
     """Log p plus Gumbel noise: the k highest are k draws without replacement, by p.
 
     With the (k + 1)th of them as a threshold t, a kept token had the probability
     1 - exp(-exp(log p - t)) to be kept, and weighing it by the inverse makes sums unbiased
     (Kool et al. 2019, "Stochastic Beams and Where to Find Them", section 4).
+
+    Args:
+        log_p: Logarithms of the probabilities.
+        uniform: What the noise is made of, uniform in [0, 1).
     """
-    uniform = random_scores(valid, lengths).to(log_p).clamp(min=torch.finfo(log_p.dtype).tiny)
-    return log_p - torch.log(-torch.log(uniform))
+    noise = uniform.to(log_p).clamp(min=torch.finfo(log_p.dtype).tiny)
+    return log_p - torch.log(-torch.log(noise))

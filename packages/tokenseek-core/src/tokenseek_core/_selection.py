@@ -15,6 +15,7 @@ from torch import Tensor
 from tokenseek_core._batch import Batch
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._counts import Counts
+from tokenseek_core._sequences import Sequences
 
 Whole = TypeVar("Whole", int, Tensor)
 
@@ -26,7 +27,7 @@ class Selection:
     Args:
         indices: Slots of the kept rows in ascending order, distinct within an instance, [b, k].
         active: False for surplus rows of instances that keep fewer than the longest, [b, k].
-        ragged: Whether any row is surplus.
+        kept: How many of each row's are not surplus.
         importance: What each kept row stands for: the inverse of its probability to be kept where
             rows were sampled, else 1, [b, k].
         source: The kept tokens of an encoder in front of the decoder that these are of.
@@ -34,9 +35,31 @@ class Selection:
 
     indices: Int[Tensor, "b k"]
     active: Bool[Tensor, "b k"]
-    ragged: bool
+    kept: tuple[int, ...]
     importance: Float[Tensor, "b k"]
     source: Selection | None = None
+
+    @classmethod
+    def of(
+        cls,
+        chosen: Bool[Tensor, "b s"],
+        importance: Float[Tensor, "b s"],
+        kept: Sequence[int],
+    ) -> Selection:
+        """Of tokens that are chosen, so many in each row; others are surplus, one at least."""
+        k = max(1, *kept)
+        indices = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :k].sort(dim=1)
+        return cls(
+            indices=indices.values,
+            active=chosen.gather(1, indices.values),
+            kept=tuple(kept),
+            importance=importance.gather(1, indices.values),
+        )
+
+    @property
+    def ragged(self) -> bool:
+        """Whether any row is surplus."""
+        return min(self.kept) < self.indices.shape[1]
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Gather the kept rows: [b, s] to [b, k], or [b, s, ...] to [b, k, ...]."""
@@ -119,7 +142,7 @@ def kept_share(counts: Counts, config: TokenSeekConfig, source: Sequence[int] = 
     """Share of a batch's tokens that a step keeps.
 
     Args:
-        counts: What is known of them.
+        counts: What is known of its instances.
         config: The settings.
         source: Tokens that an encoder reads of each instance, in front of a decoder.
     """
@@ -165,15 +188,22 @@ def select(
         own, weights = _highest(scores, part, log_p)
         chosen |= own
         importance = torch.where(own, weights, importance)
-    budgets = [sum(of_parts) for of_parts in zip(*(part.budgets for part in parts), strict=True)]
-    k = max(1, *budgets)
-    # Chosen ones first; of instances with fewer of them, any others are surplus.
-    kept = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :k].sort(dim=1).values
-    return Selection(
-        indices=kept,
-        active=chosen.gather(1, kept),
-        ragged=min(budgets) < k,
-        importance=importance.gather(1, kept),
+    kept = [sum(of_parts) for of_parts in zip(*(part.budgets for part in parts), strict=True)]
+    return Selection.of(chosen, importance, kept)
+
+
+def together(selection: Selection, sequences: Sequences) -> Selection:
+    """The kept tokens of a batch's rows, given those of the sequences in them."""
+    n, length = sequences.valid.shape
+    flags = torch.zeros(n, length, dtype=torch.bool, device=selection.indices.device)
+    weights = torch.ones(n, length, device=flags.device, dtype=selection.importance.dtype)
+    kept = [0] * sequences.shape[0]
+    for row, number in zip(sequences.rows, selection.kept, strict=True):
+        kept[row] += number
+    return Selection.of(
+        sequences.together(flags.scatter(1, selection.indices, selection.active)),
+        sequences.together(weights.scatter(1, selection.indices, selection.importance)),
+        kept,
     )
 
 

@@ -6,6 +6,7 @@ Shapes: `b` batch, `s` sequence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -13,15 +14,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tokenseek_core._config import TokenSeekConfig
-from tokenseek_core._scores import tokenseek_scores
+from tokenseek_core._scores import context_term, gradient_term
 from tokenseek_core._signals import Signals
 
 
 def tokenseek(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     """The paper's: attention received and gradient magnitude together (Eq. 5)."""
-    return tokenseek_scores(
-        signals.context, signals.gradient, signals.valid, alpha=config.alpha, beta=config.beta
-    )
+    normalized = signals.by_instance(partial(gradient_term, beta=config.beta), signals.gradient)
+    return context_term(signals.context, alpha=config.alpha) + normalized
 
 
 def context(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
@@ -46,8 +46,8 @@ def quota(signals: Signals, config: TokenSeekConfig) -> Float[Tensor, "b s"]:
     the first (1 - share) * x by gradient, with x as large as k allows.
     """
     share = config.context_share
-    by_context = (ranks(signals.context, signals.valid) + 1) / max(share, 1e-9)
-    by_gradient = (ranks(signals.gradient, signals.valid) + 1) / max(1 - share, 1e-9)
+    by_context = (signals.by_instance(ranks, signals.context) + 1) / max(share, 1e-9)
+    by_gradient = (signals.by_instance(ranks, signals.gradient) + 1) / max(1 - share, 1e-9)
     return -torch.minimum(by_context, by_gradient)
 
 
@@ -71,8 +71,15 @@ def sampling_log_p(signals: Signals) -> Float[Tensor, "b s"]:
 
     The uniform part keeps every token possible, and its weight bounded.
     """
-    real = signals.valid.to(signals.gradient.dtype)
-    gradient = signals.gradient * real
+    return signals.by_instance(log_probability, signals.gradient)
+
+
+def log_probability(
+    gradient: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]
+) -> Float[Tensor, "b s"]:
+    """Logarithm of each token's share of its row."""
+    real = valid.to(gradient.dtype)
+    gradient = gradient * real
     total = gradient.sum(1, keepdim=True)
     uniform = real / real.sum(1, keepdim=True).clamp(min=1)
     by_gradient = torch.where(total > 0, gradient / total, uniform)

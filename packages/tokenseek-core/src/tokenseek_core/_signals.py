@@ -6,6 +6,7 @@ Shapes: `b` batch, `s` sequence, `p` rows that an adapter put in front of it, `d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from torch.autograd.graph import get_gradient_edge
 from tokenseek_common import InputError
 from tokenseek_core._head import Head, RowLosses
 from tokenseek_core._scores import gradient_magnitude
+from tokenseek_core._sequences import Sequences
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Signals:
         loss: The model's own loss of `final`, where its head reads all rows; then no row has a loss
             of its own.
         source: The same of the tokens that an encoder reads in front of the model's decoder.
+        sequences: The instances, where rows hold several of them.
     """
 
     input_ids: Int[Tensor, "b s"] | None
@@ -54,6 +57,18 @@ class Signals:
     retain: bool = False
     loss: Float[Tensor, ""] | None = None
     source: SourceSignals | None = None
+    sequences: Sequences | None = None
+
+    def by_instance(
+        self,
+        function: Callable[[Float[Tensor, "n l"], Bool[Tensor, "n l"]], Tensor],
+        of_tokens: Float[Tensor, "b s"],
+    ) -> Tensor:
+        """Apply a function of an instance's tokens, a row each, and of which of them are real."""
+        if self.sequences is None:
+            return function(of_tokens, self.valid)
+        apart = function(self.sequences.apart(of_tokens), self.sequences.valid)
+        return self.sequences.together(apart)
 
     @property
     def context(self) -> Float[Tensor, "b s"]:

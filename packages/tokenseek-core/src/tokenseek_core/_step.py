@@ -204,6 +204,7 @@ def record_signals(
         prepended=record.adapters.prepended,
         retain=inject,
         loss=recorded.output["loss"] if anatomy.kind == "whole" else None,
+        sequences=batch.sequences,
     )
     if batch.source is not None:
         assert recorded.source is not None
@@ -231,10 +232,7 @@ def restart_loss(
     dtype: torch.dtype,
 ) -> CausalLMOutput:
     """Replay the kept rows through all blocks, and start the loss anew from them."""
-    importance = selection.importance.to(dtype)
-    weights = restart_weights(
-        kept_targets(batch, selection), importance, batch.supervised.sum(1), batch.num_items
-    )
+    weights = kept_weights(batch, selection, dtype, batch.num_items)
     losses, logits = restart_losses(anatomy, batch, config, record, selection, weights)
     return CausalLMOutput(loss=losses.sum(), logits=logits)
 
@@ -257,6 +255,22 @@ def restart_losses(
         return row_losses(replayed.logits, targets) * weights, replayed.logits
     head = Head(anatomy, targets, count_rows(targets, batch.counts.total))
     return head_losses(head, replayed.hidden, weights, None, replayed.tied), None
+
+
+def kept_weights(
+    batch: Batch, selection: Selection, dtype: torch.dtype, num_items: Tensor | int | None
+) -> Float[Tensor, "b k"]:
+    """What each kept row counts in the loss, so that each instance counts by all its targets."""
+    importance, sequences = selection.importance.to(dtype), batch.sequences
+    if sequences is None:
+        targets = kept_targets(batch, selection)
+        return restart_weights(targets, importance, batch.supervised.sum(1), num_items)
+    counted = torch.zeros_like(batch.targets, dtype=dtype).scatter(
+        1, selection.indices, importance * selection.active
+    )
+    targets, counted = sequences.apart(batch.targets), sequences.apart(counted)
+    weights = restart_weights(targets, counted * sequences.valid, sequences.supervised, num_items)
+    return selection.rows(sequences.together(weights))
 
 
 def kept_targets(batch: Batch, selection: Selection) -> Int[Tensor, "b k"]:

@@ -34,7 +34,7 @@ from tokenseek_core.models._pretrained import load_pretrained
 from tokenseek_core.training._alike import AlikeTogether
 from tokenseek_core.training._chat_template import give_chat_template
 from tokenseek_core.training._fitting import fitted_ratio
-from tokenseek_core.training._packed import check_apart, packed
+from tokenseek_core.training._packed import check_apart, instances_in, packed
 from tokenseek_core.training._publishing import check_repository, publish
 from tokenseek_core.training._quiet import libraries_quiet
 from tokenseek_core.training._reporters import check_reporter
@@ -212,7 +212,7 @@ def _max_length(settings: FinetuneSettings, model: PreTrainedModel) -> int:
 
 def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSeekHandle | None:
     """Apply TokenSeek, and try it: a model that it cannot train is refused here."""
-    instances = [instance_of(example) for example in task.train]
+    instances = [instance for row in task.train for instance in instances_in(row)]
     config = settings.config_for(instances)
     share = share_kept(instances, config)
     if trains_densely(share, config):
@@ -224,7 +224,7 @@ def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSee
     handle = apply_tokenseek(task.model, config)
     task.model.train()
     # One that is not itself taken densely.
-    first = min(task.train, key=lambda example: share_kept([instance_of(example)], config))
+    first = min(task.train, key=lambda row: share_kept(instances_in(row), config))
     batch = task.collator([first])
     task.model(**{name: value.to(task.model.device) for name, value in batch.items()})
     return handle
@@ -319,7 +319,10 @@ def _trainer(
     )
     order = None
     if handle is not None and handle.config.answer_ratio is not None:
-        kept = [kept_tokens(*instance_of(example), handle.config) for example in task.train]
+        kept = [
+            sum(kept_tokens(*instance, handle.config) for instance in instances_in(row))
+            for row in task.train
+        ]
         order = AlikeTogether(kept, batch_size=settings.batch_size, seed=settings.seed)
     return CountingTrainer(
         handle=handle,

@@ -16,6 +16,7 @@ from torch import Tensor
 from tokenseek_common import InputError
 from tokenseek_common.data import IGNORE_INDEX, Example, pack_batch, pack_lengths
 from tokenseek_core._check import deviation, evaluating, tolerance
+from tokenseek_core._instances import Instance, instance_of
 
 TRIED = 8
 """Tokens of each of the two examples by which a model is tried."""
@@ -41,6 +42,18 @@ def packed(examples: Sequence[Example], max_length: int) -> list[PackedExample]:
     """Put examples together so that few rows of so many tokens hold them."""
     rows = pack_lengths([len(example.input_ids) for example in examples], max_length)
     return [PackedExample.of([examples[place] for place in row]) for row in rows]
+
+
+def instances_in(row: Example) -> list[Instance]:
+    """The instances that a step sees in a row: itself, or the examples in it."""
+    if not isinstance(row, PackedExample):
+        return [instance_of(row)]
+    starts = [place for place, position in enumerate(row.position_ids) if position == 0]
+    ends = [*starts[1:], len(row.input_ids)]
+    return [
+        instance_of(Example(row.input_ids[start:end], row.labels[start:end]))
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def stacked(rows: Sequence[PackedExample], *, pad_token_id: int) -> dict[str, Int[Tensor, "b s"]]:
