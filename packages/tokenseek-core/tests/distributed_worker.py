@@ -22,7 +22,7 @@ from taken import always, kept
 from tokenseek_common import InputError
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._apply import unwrap
+from tokenseek_core._wrappers import unwrap
 from two_processes import leave
 
 HEADS = {"bert": "sequence", "bart": "text", "t5": "text"}

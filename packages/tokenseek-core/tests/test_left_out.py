@@ -57,7 +57,7 @@ def test_the_share_is_that_of_a_dense_backward(
 
 def steps(count: int, config: TokenSeekConfig, monkeypatch: pytest.MonkeyPatch, much: float) -> Any:
     """Take so many; what was warned of."""
-    monkeypatch.setattr("tokenseek_core._apply.MUCH", much)
+    monkeypatch.setattr("tokenseek_core._left_out.MUCH", much)
     model = tiny_model("llama")
     with warnings.catch_warnings(record=True) as told, apply_tokenseek(model, config):
         warnings.simplefilter("always")
@@ -67,7 +67,7 @@ def steps(count: int, config: TokenSeekConfig, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_much_is_said_once_after_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenseek_core._apply.LOOKED_AT", (5, 12))
+    monkeypatch.setattr("tokenseek_core._left_out.LOOKED_AT", (5, 12))
     (told,) = steps(8, ANSWERS, monkeypatch, 0.0)
     assert WARNING in told
     assert told.endswith("take a larger ratio than 0.2")
@@ -76,8 +76,8 @@ def test_much_is_said_once_after_the_first_steps(monkeypatch: pytest.MonkeyPatch
 
 def test_what_goes_through_them_later_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([0.1, 0.2, 0.1, 0.2, 0.9, 0.8, 0.6, 0.7])
-    monkeypatch.setattr("tokenseek_core._apply.LOOKED_AT", (2, 9))
-    monkeypatch.setattr("tokenseek_core._apply.left_out_share", lambda *given: next(shares))
+    monkeypatch.setattr("tokenseek_core._left_out.LOOKED_AT", (2, 9))
+    monkeypatch.setattr("tokenseek_core._left_out.left_out_share", lambda *given: next(shares))
     (told,) = steps(14, ANSWERS, monkeypatch, 0.5)
     assert told.startswith("75% of the gradient")
     assert next(shares, None) is None
@@ -108,7 +108,7 @@ def test_looking_leaves_a_run_as_it_is(monkeypatch: pytest.MonkeyPatch, family: 
                 module.p = 0.1
         torch.manual_seed(3)
         optimizer = torch.optim.SGD(model.parameters(), 1e-2)
-        monkeypatch.setattr("tokenseek_core._apply.MUCH", 1.0)
+        monkeypatch.setattr("tokenseek_core._left_out.MUCH", 1.0)
         with apply_tokenseek(model, replace(ANSWERS, check=check)):
             for _ in range(14):
                 model(**turns()).loss.backward()

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
 )
 
 from tokenseek_common import InputError
-from tokenseek_core._batch import LOSSES
+from tokenseek_core._arguments import LOSSES
 from tokenseek_core._families import FAMILIES, family_names
 
 Kind = Literal["causal", "masked", "seq2seq", "whole"]

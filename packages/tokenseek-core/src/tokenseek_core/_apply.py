@@ -13,33 +13,26 @@ from typing import Any, Self
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from tokenseek_common import InputError
 from tokenseek_core._anatomy import Anatomy
+from tokenseek_core._arguments import FLAGS, LOSSES, bind
 from tokenseek_core._attention import PREFIX
-from tokenseek_core._batch import FLAGS, LOSSES, Batch
+from tokenseek_core._batch import Batch
 from tokenseek_core._check import self_check
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._cut import cut_blocks, shape_at_blocks
-from tokenseek_core._forwards import FUSED, leads_to, put_by_trainer
+from tokenseek_core._forwards import FUSED, leads_to, put_back, put_by_trainer
 from tokenseek_core._fused import fused_step
-from tokenseek_core._left_out import MUCH, left_out_share
+from tokenseek_core._left_out import Looking
 from tokenseek_core._own_configs import own_configs
 from tokenseek_core._rates import rate_groups
 from tokenseek_core._requirements import require_applicable, require_reachable, require_steppable
 from tokenseek_core._selection import kept_share
 from tokenseek_core._step import StepReport, forward_losses, token_losses, training_step
-
-LOOKED_AT = (10, 100, 1000)
-"""Steps from which on the gradient through tokens that are left out is compared with the whole:
-what must be read off a prompt may be learnt late, and little goes through it before."""
-
-LOOKS = 4
-"""Steps in a row, of which one instance each is looked at."""
+from tokenseek_core._wrappers import unwrap
 
 
 class TokenSeekNotRunWarning(UserWarning):
@@ -68,8 +61,7 @@ class TokenSeekHandle:
         self._checked = False
         self._intended = False
         self._by_token = False
-        self._steps = 0
-        self._left_out: list[float] = []
+        self._looking = Looking()
         self._told: set[str] = set()
         self._attached = True
         self._configs = own_configs(self._anatomy)
@@ -90,9 +82,9 @@ class TokenSeekHandle:
             hook.remove()
         for config in self._configs:
             config.restore()
-        _put_back(self.model, "train", self._train)
+        put_back(self.model, "train", self._train)
         if vars(self.model).get("forward") is self._forward:
-            _put_back(self.model, "forward", self._previous)
+            put_back(self.model, "forward", self._previous)
 
     def token_losses(self, **arguments: Any) -> Float[Tensor, "b s"]:
         """The loss of each token that carries one, for losses of your own; 0 elsewhere.
@@ -199,7 +191,7 @@ class TokenSeekHandle:
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Stand in for the model's forward: a TokenSeek step where it trains with labels."""
         dense = self._anatomy.forward
-        arguments = _bind(dense, args, kwargs)
+        arguments = bind(dense, args, kwargs)
         if self._by_token:
             return self._losses_by_token(arguments)
         asked = any(name in arguments for name in LOSSES)
@@ -233,26 +225,10 @@ class TokenSeekHandle:
             output, self.last = training_step(self._anatomy, batch, self.config)
         looked_at = self._anatomy.by_token and self.config.answer_ratio is not None
         if self.config.check and looked_at:
-            self._look(batch, self.last)
+            told = self._looking.after(self._anatomy, batch, self.last, self.config)
+            if told is not None:
+                self._tell(told, UserWarning)
         return output
-
-    def _look(self, batch: Batch, report: StepReport) -> None:
-        """After the first steps, look at what goes through the tokens that are left out."""
-        self._steps += 1
-        since = self._steps - max((first for first in LOOKED_AT if first <= self._steps), default=0)
-        if self._steps < LOOKED_AT[0] or since >= LOOKS:
-            return
-        keep = torch.zeros_like(batch.valid[:1])
-        keep.scatter_(1, report.indices[:1].to(keep.device), report.active[:1].to(keep.device))
-        self._left_out.append(left_out_share(self._anatomy, batch.first(), keep))
-        share = sum(self._left_out[-LOOKS:]) / LOOKS
-        if since == LOOKS - 1 and share > MUCH:
-            self._tell(
-                f"{share:.0%} of the gradient would go through prompt tokens that are left out: "
-                "what the answers must read off the prompt may be learnt late; should the loss "
-                f"stay behind, take a larger ratio than {self.config.ratio:g}",
-                UserWarning,
-            )
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _losses_by_token(self, arguments: dict[str, Any]) -> CausalLMOutput:
@@ -393,32 +369,6 @@ def apply_tokenseek(model: nn.Module, config: TokenSeekConfig | None = None) -> 
     return TokenSeekHandle(inner, config or TokenSeekConfig(), model)
 
 
-def unwrap(model: nn.Module) -> PreTrainedModel:
-    """The Hugging Face model inside PEFT, DDP, torch.compile and Lightning's Fabric.
-
-    Raises:
-        InputError: There is none, or it is inside something else.
-    """
-    inner: Any = model
-    while not isinstance(inner, PreTrainedModel):
-        if isinstance(inner, DistributedDataParallel):
-            inner = inner.module
-        elif isinstance(inner, OptimizedModule):
-            inner = inner._orig_mod
-        elif "_forward_module" in vars(inner)["_modules"]:
-            inner = inner._forward_module
-        elif hasattr(type(inner), "get_base_model"):  # of the class: wrappers pass instances' on
-            require_applicable(inner)
-            inner = inner.get_base_model()
-        else:
-            raise InputError(
-                f"model ({type(inner).__name__}) must be a transformers model, also inside PEFT, "
-                "DistributedDataParallel, torch.compile or Lightning's Fabric; pass that, and "
-                "shard it by FSDP2"
-            )
-    return inner
-
-
 def _forward_with(handle: TokenSeekHandle, dense: Any) -> Any:
     """The forward to put in place of `dense`, with its signature, which trainers inspect."""
 
@@ -444,20 +394,3 @@ def _train_with(handle: TokenSeekHandle, train: Callable[..., PreTrainedModel]) 
         return train(mode)
 
     return trained
-
-
-def _put_back(model: PreTrainedModel, name: str, method: object) -> None:
-    """Let a method of one model be what it was; None is its class's own."""
-    del vars(model)[name]
-    if method is not None:
-        vars(model)[name] = method
-
-
-def _bind(dense: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Name every argument of a call that is given one."""
-    signature = inspect.signature(dense)
-    arguments = dict(signature.bind(*args, **kwargs).arguments)
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            arguments.update(arguments.pop(parameter.name, {}))
-    return {name: value for name, value in arguments.items() if value is not None}

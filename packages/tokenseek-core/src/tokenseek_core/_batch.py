@@ -15,29 +15,10 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from tokenseek_common import InputError
+from tokenseek_core._arguments import BOUNDARIES, LOSSES, ROWWISE, require_shapes, without_refused
 from tokenseek_core._counts import Counts
 from tokenseek_core._loss import IGNORE_INDEX, shift_labels
 from tokenseek_core._sequences import Sequences, read_instances
-
-ROWWISE = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
-BOUNDARIES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
-"""Where sequences in one row end, for kernels; position ids that begin again say it too."""
-REFUSED = {
-    "past_key_values": "leave it out, training steps keep no cache",
-    "output_attentions": "leave it out, pass two computes no full attention maps",
-    "output_hidden_states": "leave it out, pass two computes the kept rows only",
-    "output_router_logits": (
-        "leave it out (with TRL: router_aux_loss_coef=0.0), the loss of the routers needs all rows"
-    ),
-    "logits_to_keep": "leave it out, a step returns the logits of the kept rows",
-}
-FLAGS = ("return_dict", "output_attentions", "output_hidden_states", "output_router_logits")
-"""Arguments that a model takes from its config where they are not given."""
-
-
-LOSSES = ("labels", "start_positions", "end_positions")
-"""Arguments that ask a model for a loss."""
-
 
 ShiftRight = Callable[[Int[Tensor, "b s"]], Int[Tensor, "b s"]]
 """Makes the tokens of a decoder of its labels."""
@@ -70,12 +51,12 @@ class Batch:
         counts: What the host must know of the values.
         num_items: Supervised tokens of the whole optimizer step, where the trainer knows them.
         options: Everything else, passed on unchanged.
-        bounded: Whether the attention function was told where sequences end.
+        bounded: Whether some attention functions would cut its rows into sequences.
         read: The row of each instance that is always kept where its label belongs to the whole of
             it, since a head that pools one row reads it, [b, s]; None of a model whose rows have
             losses of their own.
         source: What an encoder reads, in front of a decoder.
-        sequences: The instances, where rows hold several of them.
+        sequences: The instances, where rows hold several that do not see each other.
     """
 
     rowwise: Mapping[str, Tensor]
@@ -106,7 +87,7 @@ class Batch:
         Raises:
             InputError: An argument asks for what a step over some rows cannot give.
         """
-        given = _without_refused(arguments)
+        given = without_refused(arguments)
         boundaries = [given.pop(name) for name in BOUNDARIES if name in given]
         labels = given.pop("labels")
         targets = given.pop("shift_labels", None)
@@ -114,7 +95,7 @@ class Batch:
         rowwise = {name: given.pop(name) for name in ROWWISE if name in given}
         if not rowwise.keys() & {"input_ids", "inputs_embeds"}:
             raise InputError("input_ids (None) must be given with labels; pass the tokens")
-        _require_shapes(rowwise, mask, labels, targets)
+        require_shapes(rowwise, mask, labels, targets)
         if "position_ids" in rowwise:
             rowwise["position_ids"] = rowwise["position_ids"].expand_as(labels)
         num_items = given.pop("num_items_in_batch", None)
@@ -131,6 +112,9 @@ class Batch:
             targets = shift_labels(labels) if shifted else labels
         positions = rowwise.get("position_ids")
         counts, sequences = read_instances(valid, targets != IGNORE_INDEX, positions)
+        bounded = bool(boundaries) or sequences is not None
+        if mask is not None:  # which alone says what a token sees
+            sequences = None
         if not any(counts.lengths):
             raise InputError(
                 f"attention_mask, labels ({list(labels.shape)}) must hold at least one token that "
@@ -145,7 +129,7 @@ class Batch:
             counts=counts,
             num_items=num_items,
             options=given,
-            bounded=bool(boundaries),
+            bounded=bounded,
             sequences=sequences,
         )
 
@@ -163,7 +147,7 @@ class Batch:
         Raises:
             InputError: An argument asks for what a step over some rows cannot give.
         """
-        given = _without_refused(arguments)
+        given = without_refused(arguments)
         labels = given.pop("labels")
         num_items = given.pop("num_items_in_batch", None)
         if not given.keys() & {"decoder_input_ids", "decoder_inputs_embeds"}:
@@ -216,7 +200,7 @@ class Batch:
         Raises:
             InputError: An argument asks for what a step over some rows cannot give.
         """
-        given = _without_refused(arguments)
+        given = without_refused(arguments)
         mask = given.pop("attention_mask", None)
         device = next(value.device for value in given.values() if isinstance(value, Tensor))
         valid = torch.ones(shape, dtype=torch.bool, device=device)
@@ -269,7 +253,8 @@ class Batch:
         """The first instance alone."""
         rowwise = {name: rows[:1] for name, rows in self.rowwise.items()}
         valid, supervised = self.valid[:1], self.supervised[:1]
-        counts, sequences = read_instances(valid, supervised, rowwise.get("position_ids"))
+        positions = None if self.sequences is None else rowwise["position_ids"]
+        counts, sequences = read_instances(valid, supervised, positions)
         return replace(
             self,
             rowwise=rowwise,
@@ -304,7 +289,7 @@ class Batch:
             InputError: FlashAttention would cut the rows at positions that begin again, which the
                 record does not show.
         """
-        if (self.sequences is not None or self.bounded) and "flash" in backend:
+        if self.bounded and "flash" in backend:
             raise InputError(
                 "position_ids (several sequences in a row) must count one sequence with "
                 'FlashAttention; load the model with attn_implementation="sdpa"'
@@ -359,56 +344,3 @@ def _seen(mask: Shaped[Tensor, "b h s s"]) -> Bool[Tensor, "b s"]:
     """Tokens that some row may attend to: what no row may, not even its own, is padding."""
     allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     return allowed.flatten(1, 2).any(1)
-
-
-def _without_refused(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are given and have an effect.
-
-    Raises:
-        InputError: One of them asks for what a step over some rows cannot give.
-    """
-    given = {name: value for name, value in arguments.items() if value is not None}
-    if given.pop("return_dict", True) is False:
-        raise InputError(
-            "return_dict (False) must be True in a TokenSeek step; read outputs.loss by name"
-        )
-    for name, remedy in REFUSED.items():
-        value = given.pop(name, None)
-        if isinstance(value, Tensor) or value:
-            raise InputError(f"{name} must be unset in a TokenSeek step; {remedy}")
-    if given.pop("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
-        raise InputError(
-            f"ignore_index must be {IGNORE_INDEX} in a TokenSeek step; "
-            "leave it out, and give that label to what has no target"
-        )
-    given.pop("use_cache", None)
-    return given
-
-
-def _require_shapes(
-    rowwise: Mapping[str, Tensor], mask: object, labels: Tensor, targets: Tensor | None
-) -> None:
-    """Refuse arguments that do not fit the tokens, which some models would broadcast.
-
-    Raises:
-        InputError: One of them has another shape.
-    """
-    tokens = rowwise["input_ids"] if "input_ids" in rowwise else rowwise["inputs_embeds"]
-    b, s = tokens.shape[:2]
-    of_tokens = {"labels": labels, "shift_labels": targets}
-    shared = {name: rowwise.get(name) for name in ("position_ids", "token_type_ids")}
-    for name, argument in (of_tokens | shared).items():
-        fits = [(b, s)] if name in of_tokens else [(b, s), (1, s)]
-        if argument is not None and tuple(argument.shape) not in fits:
-            raise InputError(
-                f"{name} ({list(argument.shape)}) must have shape [b, s], here {[b, s]}; "
-                "give one entry for each token"
-            )
-    if mask is None:
-        return
-    shape = tuple(mask.shape) if isinstance(mask, Tensor) else ()
-    if not (shape == (b, s) or (len(shape) == 4 and shape[0] in (1, b) and shape[2:] == (s, s))):
-        raise InputError(
-            f"attention_mask ({list(shape) or type(mask).__name__}) must have shape [b, s], here "
-            f"{[b, s]}, or [b, h, s, s]; pass the tokenizer's"
-        )

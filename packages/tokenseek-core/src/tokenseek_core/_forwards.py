@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import nn
+
 FUSED = "fused_lm_head"
 """The keyword by which TRL's trainers ask a model for the log-probability of each token."""
 
@@ -29,3 +31,10 @@ def put_by_trainer(forward: Callable[..., Any] | None) -> bool:
         or str(getattr(link, "__module__", "")).startswith("liger_kernel.")
         for link in wrapped(forward)
     )
+
+
+def put_back(model: nn.Module, name: str, method: object) -> None:
+    """Let a method of one model be what it was; None is its class's own."""
+    del vars(model)[name]
+    if method is not None:
+        vars(model)[name] = method

@@ -21,10 +21,11 @@ from transformers import (
 from tokenseek_common import InputError
 from tokenseek_common.memory import Estimator
 from tokenseek_core._anatomy import replaced
-from tokenseek_core._apply import apply_tokenseek, unwrap
+from tokenseek_core._apply import apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
 from tokenseek_core._counts import supposed_supervised
 from tokenseek_core._loss import IGNORE_INDEX
+from tokenseek_core._wrappers import unwrap
 from tokenseek_core.inspect import Method, methods
 from tokenseek_core.inspect._compare import set_checkpointing
 from tokenseek_core.models._adapters import Adapters, has_peft, with_adapters

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tokenseek_core._anatomy import Anatomy
-from tokenseek_core._apply import unwrap
 from tokenseek_core._batch import Batch
 from tokenseek_core._head import Head, head_losses
 from tokenseek_core._loss import total_items
+from tokenseek_core._wrappers import unwrap
 
 
 def chunked_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -14,8 +14,9 @@ from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import check_counts, check_positive
 from tokenseek_common.data import BatchOrder
 from tokenseek_common.tuning import parameter_groups
-from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek, unwrap
+from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._config import TokenSeekConfig
+from tokenseek_core._wrappers import unwrap
 from tokenseek_core.preference._dpo import dpo_loss
 from tokenseek_core.preference._pairs import Pair, PairBatch, PairScores, pair_batch
 
