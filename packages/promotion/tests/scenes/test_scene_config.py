@@ -27,6 +27,12 @@ from tokenseek_common import InputError
             "rigid + stereo (1.1) must be at most 1, since they are shares of the same scenes; "
             "lower one of them",
         ),
+        (
+            {"still": 0.7, "slow": 0.4},
+            "still + slow (1.1) must be at most 1, since they are shares of the same scenes; "
+            "lower one of them",
+        ),
+        ({"fast": 1.1}, "fast (1.1) must be from 0 to 1; choose another fast"),
         ({"noise": 0.6}, "noise (0.6) must be from 0 to 0.5; choose another noise"),
         ({"gamma": -1.0}, "gamma (-1) must be from 0 to 0.5; choose another gamma"),
     ],

@@ -3,65 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Float
 
 from promotion.scenes import SceneConfig, render_scene
-from promotion.scenes._drawn import DrawnScene, draw_scene
-from promotion.scenes._planes import Plane
+from promotion.scenes._drawn import draw_scene
+from ray_casting import check_truth
 
 SMALL = SceneConfig(height=24, width=32, clutter=0.2)
-
-
-def is_there(plane: Plane, pose: Float[np.ndarray, "3 3"], point: Float[np.ndarray, "3"]) -> bool:
-    """Whether a point of an endless plane belongs to the piece of it that is there."""
-    if plane.outline is None:
-        return True
-    s, t = np.linalg.lstsq(pose[:, :2], point - pose[:, 2], rcond=None)[0]
-    s, t = s / plane.outline.half_sizes[0], t / plane.outline.half_sizes[1]
-    angles = np.linspace(0, 2 * np.pi, len(plane.outline.radius))
-    if np.hypot(s, t) >= np.interp(np.arctan2(t, s) % (2 * np.pi), angles, plane.outline.radius):
-        return False
-    bars = plane.outline.bars
-    return bars == 0 or bool((s * bars / 2) % 1 < plane.outline.fill)
-
-
-def first_hit(
-    drawn: DrawnScene, x: float, y: float, frame: int
-) -> tuple[int, Float[np.ndarray, "3"]]:
-    """Send one ray through a pixel: the body it meets first, and where."""
-    ray = np.linalg.inv(drawn.layout.intrinsics) @ np.array([x, y, 1.0])
-    hits = []
-    for plane in drawn.layout.planes:
-        pose = plane.pose.copy()
-        if frame == 2:
-            pose = drawn.motion.matrices[plane.body] @ plane.pose
-            pose[:, 2] += drawn.motion.offsets[plane.body]
-        normal = np.cross(pose[:, 0], pose[:, 1])
-        depth = (normal @ pose[:, 2]) / (normal @ ray)  # n.X = d, X = z ray
-        if depth > 0 and is_there(plane, pose, depth * ray):
-            hits.append((depth, plane.body))
-    depth, body = min(hits)
-    return body, depth * ray
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_truth_is_that_of_points_that_move_rigidly(seed: int) -> None:
-    drawn = draw_scene(SMALL, np.random.default_rng(seed))
-    scene = render_scene(SMALL, seed)
-    np.testing.assert_allclose(scene.intrinsics, drawn.layout.intrinsics, rtol=1e-6)
-    for y, x in np.random.default_rng(seed).integers(0, [24, 32], (20, 2)):
-        body, point = first_hit(drawn, x, y, frame=1)
-        moved = drawn.motion.matrices[body] @ point + drawn.motion.offsets[body]
-        x2, y2 = (drawn.layout.intrinsics @ moved)[:2] / moved[2]
-        outside = not (-1e-6 <= x2 <= 31 + 1e-6 and -1e-6 <= y2 <= 23 + 1e-6)
-        hidden = first_hit(drawn, x2, y2, frame=2)[1][2] < moved[2] * (1 - 1e-6)
-
-        np.testing.assert_allclose(scene.flow[:, y, x], [x2 - x, y2 - y], atol=1e-4)
-        assert scene.occlusion[y, x].item() == (hidden or outside)
-        assert scene.depth1[y, x].item() == pytest.approx(point[2], rel=1e-6)
-        seen_in_second = first_hit(drawn, x, y, frame=2)[1]
-        assert scene.depth2[y, x].item() == pytest.approx(seen_in_second[2], rel=1e-6)
+    check_truth(SMALL, seed, points=20)
 
 
 def test_depth_of_the_second_frame_is_that_of_what_lands_there() -> None:

@@ -46,7 +46,7 @@ def test_every_scene_has_finite_fields_of_the_right_shape_and_range(
     )
     scene = render_scene(config, seed)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(["image1", "image2"], (3, height, width))
-    shapes |= {"flow": (2, height, width), "intrinsics": (3, 3)}
+    shapes |= {"flow": (2, height, width), "intrinsics": (3, 3), "intrinsics2": (3, 3)}
     for field in fields(Scene):
         value = getattr(scene, field.name)
         assert value.shape == shapes.get(field.name, (height, width))

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from tokenseek_common import InputError
 
-_SHARES = ("rigid", "stereo", "clutter", "blur", "photos")
+_SHARES = (
+    *("rigid", "stereo", "rooms", "streets", "clutter", "still", "slow", "fast", "zoom"),
+    *("shutter", "plain", "fog", "blur", "photos"),
+)
+_OF_THE_SAME = (("rigid", "stereo"), ("rooms", "streets"), ("still", "slow"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,35 @@ class SceneConfig:
     stereo: float = 0.2
     """Share of the scenes in which the camera alone moves, and sideways only."""
 
+    rooms: float = 0.0
+    """Share of the scenes within walls, floor and ceiling, with boxes and a camera that turns."""
+
+    streets: float = 0.0
+    """Share of the scenes on a road under the sky, mostly between two rows of fronts."""
+
     clutter: float = 0.12
     """Share of the scenes with four times as many objects, all of them small."""
+
+    still: float = 0.0
+    """Share of the scenes in which nothing moves."""
+
+    slow: float = 0.0
+    """Share of the scenes whose mean flow is from a twentieth of a pixel to two pixels."""
+
+    fast: float = 0.0
+    """Share of the scenes with small objects that move by up to a quarter of the width."""
+
+    zoom: float = 0.0
+    """Share of the scenes that the second frame shows up to 15 % larger or smaller."""
+
+    shutter: float = 0.0
+    """Share of the scenes whose frames are smeared along up to half of the motion between them."""
+
+    plain: float = 0.12
+    """Share of the surfaces with hardly any texture, such as a sky or a painted wall."""
+
+    fog: float = 0.0
+    """Share of the scenes in thick air, of which the far half shows little but the air's colour."""
 
     noise: float = 0.02
     """Largest standard deviation of the noise; each scene draws its own."""
@@ -78,11 +109,13 @@ class SceneConfig:
                 raise InputError(
                     f"{name} ({getattr(self, name):g}) must be from 0 to 1; choose another {name}"
                 )
-        if self.rigid + self.stereo > 1:
-            raise InputError(
-                f"rigid + stereo ({self.rigid + self.stereo:g}) must be at most 1, since they are "
-                "shares of the same scenes; lower one of them"
-            )
+        for first, second in _OF_THE_SAME:
+            both = getattr(self, first) + getattr(self, second)
+            if both > 1:
+                raise InputError(
+                    f"{first} + {second} ({both:g}) must be at most 1, since they are "
+                    "shares of the same scenes; lower one of them"
+                )
         for name in ("noise", "gamma"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise InputError(

@@ -9,9 +9,12 @@ from jaxtyping import Float, Int
 
 from promotion.scenes._config import SceneConfig
 from promotion.scenes._layouts import Layout, draw_layout
-from promotion.scenes._motions import scaled_twists
+from promotion.scenes._motions import LONGEST_OPEN, scaled_twists
 from promotion.scenes._planes import View, view
 from promotion.scenes._twists import Motion, Twists, draw_twists
+
+_SHORTEST_OPEN = 0.1  # share of the time between the frames
+_MOMENTS = 7  # that are averaged
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class DrawnWorld:
         poses = np.stack([plane.pose for plane in self.layout.planes])
         bodies = np.array([plane.body for plane in self.layout.planes])
         moved = _moved(poses, motion, bodies)
-        second = view(self.layout.planes, moved, self.layout.intrinsics)
+        second = view(self.layout.planes, moved, self.layout.zoomed(share))
         return DrawnScene(self.layout, motion, self.first, second)
 
 
@@ -49,6 +52,17 @@ def draw_world(config: SceneConfig, rng: np.random.Generator) -> DrawnWorld:
     first = view(layout.planes, poses, layout.intrinsics)
     twists = scaled_twists(config, layout, draw_twists(config, layout, rng), first, rng)
     return DrawnWorld(layout, first, twists)
+
+
+def open_shutter(
+    config: SceneConfig, world: DrawnWorld, rng: np.random.Generator
+) -> tuple[list[View], list[View]]:
+    """What each frame sees while the shutter is open: around the moment that its truth is of."""
+    steps = np.zeros(1)
+    if config.shutter and rng.random() < config.shutter:
+        steps = rng.uniform(_SHORTEST_OPEN, LONGEST_OPEN) * np.linspace(-0.5, 0.5, _MOMENTS)
+    first, second = ([world.moved(moment + step).second for step in steps] for moment in (0.0, 1.0))
+    return first, second
 
 
 def draw_scene(config: SceneConfig, rng: np.random.Generator) -> DrawnScene:

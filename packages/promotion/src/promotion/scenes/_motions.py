@@ -9,7 +9,10 @@ from promotion.scenes._layouts import Layout
 from promotion.scenes._planes import View, first_met
 from promotion.scenes._twists import Motion, Twists
 
+LONGEST_OPEN = 0.5  # of a shutter, as a share of the time between the frames
 _SPREAD = 0.6  # of the logarithm of a scene's mean flow
+_SLOW = (0.05, 2.0)  # pixels
+_FAST = (0.05, 0.25)  # of the width
 _GRID = 24  # points a row on which the mean flow is measured
 _NEAREST, _FARTHEST = 0.4, 2.5  # by how much a depth may change
 _HORIZON = 1000.0  # metres: what the wall must not reach
@@ -23,7 +26,9 @@ def scaled_twists(
     Scenes differ: the logarithm of the wanted length is normal. A motion that would bring
     something too near, or move the camera through the background, is made smaller instead.
     """
-    wanted = config.width * config.motion * np.exp(_SPREAD * rng.normal() - _SPREAD**2 / 2)
+    wanted = _wanted(config, rng)
+    if wanted == 0:
+        return Twists(0 * twists.turns, 0 * twists.shifts, twists.centres)
     rows = max(2, _GRID * config.height // config.width)
     x = np.linspace(0, config.width - 1, _GRID)[None]
     y = np.linspace(0, config.height - 1, rows)[:, None]
@@ -41,14 +46,46 @@ def scaled_twists(
         mean = np.hypot(flow[..., 0], flow[..., 1]).mean()
         scale *= float(np.clip(wanted / max(mean, 1e-6), 0.1, 10))
     scale, _ = _made_safe(limits, twists, scale)
-    return Twists(scale * twists.turns, scale * twists.shifts, twists.centres)
+    scaled = Twists(scale * twists.turns, scale * twists.shifts, twists.centres)
+    return _with_fast(config, layout, scaled, limits, rng) if layout.fast else scaled
+
+
+def _wanted(config: SceneConfig, rng: np.random.Generator) -> float:
+    """Mean length of a scene's flow, in pixels."""
+    usual = config.width * config.motion * np.exp(_SPREAD * rng.normal() - _SPREAD**2 / 2)
+    if config.still or config.slow:
+        kind = rng.random()
+        if kind < config.still:
+            return 0.0
+        if kind < config.still + config.slow:
+            return float(np.exp(rng.uniform(*np.log(_SLOW))))
+    return float(usual)
+
+
+def _with_fast(
+    config: SceneConfig,
+    layout: Layout,
+    twists: Twists,
+    limits: _Limits,
+    rng: np.random.Generator,
+) -> Twists:
+    """Shift each fast body sideways, so that it is as far away as it was."""
+    for body in layout.fast:
+        length, angle = config.width * rng.uniform(*_FAST), rng.uniform(0, 2 * np.pi)
+        metres = length * layout.centres[body, 2] / layout.intrinsics[0, 0]
+        shifts = twists.shifts.copy()
+        shifts[body, :2] += metres * np.cos(angle), metres * np.sin(angle)
+        moved = Twists(twists.turns, shifts, twists.centres)
+        if limits.allow(moved, 1.0):
+            twists = moved
+    return twists
 
 
 def _made_safe(limits: _Limits, twists: Twists, scale: float) -> tuple[float, Motion]:
     """The largest of scale, 0.8 scale, 0.64 scale, ... that is safe, and its motion."""
-    while not limits.allow(motion := twists.scaled(scale)):
+    while not limits.allow(twists, scale):
         scale *= 0.8
-    return scale, motion
+    return scale, twists.scaled(scale)
 
 
 class _Limits:
@@ -60,12 +97,18 @@ class _Limits:
         corners = [[x, y, np.ones_like(x)] for x in (left, right) for y in (top, bottom)]
         pixels = np.moveaxis(np.array(corners), -1, 0)
         # 1 / z = (n / d).K^-1 p
+        self._moments = (1.0, 1 + LONGEST_OPEN / 2, -LONGEST_OPEN / 2) if config.shutter else (1.0,)
         self._slants = first.inverses[:, 2] @ layout.intrinsics
         self._rays = pixels @ np.linalg.inv(layout.intrinsics).T
+        self._zoomed = pixels[0] @ np.linalg.inv(layout.zoomed(1.0)).T
         self._bodies = np.array([plane.body for plane in layout.planes])
         self._endless = np.array([plane.outline is None for plane in layout.planes])
 
-    def allow(self, motion: Motion) -> bool:
+    def allow(self, twists: Twists, scale: float) -> bool:
+        """Whether this much of the motion is safe, as long as a shutter is open."""
+        return all(self._allow(twists.scaled(moment * scale)) for moment in self._moments)
+
+    def _allow(self, motion: Motion) -> bool:
         """Whether each visible depth changes by a bounded factor, and the camera stays inside.
 
         The factor (A X + b)_z / z is linear in the pixel, so its extremes lie at the corners of
@@ -77,7 +120,7 @@ class _Limits:
         factors += offsets[:, 2, None] * inverse_depths
         slants = np.einsum("kij,kj->ki", matrices, self._slants)
         distances = 1 + np.einsum("ki,ki->k", slants, offsets)
-        wall = self._rays[0] @ slants[0]  # must lie ahead in all of the second frame
+        wall = self._zoomed @ slants[0]  # must lie ahead in all of the second frame
         return bool(
             factors.min() >= _NEAREST
             and factors.max() <= _FARTHEST

@@ -23,6 +23,7 @@ class Place:
         floor: Normal and distance of the floor that it stands on; None leaves it in the air.
         thin: Whether it is a rod or a fence.
         body: Its number.
+        boxy: Share of such objects that are boxes, unless thin.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -30,11 +31,12 @@ class Place:
     floor: tuple[Float[np.ndarray, "3"], float] | None
     thin: bool
     body: int
+    boxy: float
 
 
 def draw_object(rng: np.random.Generator, painter: Painter, place: Place) -> list[Plane]:
     """Draw an object at a place; on a floor it stands upright."""
-    if not place.thin and rng.random() < 0.2:
+    if not place.thin and rng.random() < place.boxy:
         return _draw_box(rng, painter, place)
     pitch, yaw = rng.normal(0, 0.45, 2).clip(-1, 1)
     roll = rng.normal(0, 0.1) if rng.random() < 0.3 else rng.uniform(0, 2 * np.pi)

@@ -30,14 +30,15 @@ class Painter:
         self._rng = rng
         self._focal = focal
         self._contrast = float(rng.choice([0.7, 2.0], p=[0.25, 0.75]))
-        self._photos = config.photos
+        self._photos, self._plain = config.photos, config.plain
 
-    def __call__(self, depth: float, size: float) -> Surface:
+    def __call__(self, depth: float, size: float, *, plain: bool = False) -> Surface:
         """Draw a surface.
 
         Args:
             depth: Where it lies, in metres.
             size: How large the piece is, in metres.
+            plain: Whether it has hardly any texture, whatever is drawn.
         """
         rng = self._rng
         # most of the way from equal in the picture to equal in the world
@@ -45,7 +46,7 @@ class Painter:
         density = self._focal / _REFERENCE * nearness * np.exp(rng.normal(0.45, 0.3))
         density = max(density, _COARSEST * self._focal / depth)
         is_photo = rng.random() < self._photos and len(installed_photos()) > 0
-        plain = rng.random() < 0.12
+        plain = bool(rng.random() < self._plain) or plain
         strength = float(np.clip(rng.normal(0.35, 0.4), 0, 1.2))
         paint = self._photo if is_photo else self._pattern
         base, mixing, offset = paint(density, depth, size)

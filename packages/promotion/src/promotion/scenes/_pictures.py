@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,11 @@ class Exposure:
     noise: float
 
 
-def draw_air(rng: np.random.Generator, distance: float) -> Air:
-    """Draw clear air or haze, grey to bluish, in which something at a distance is still seen."""
+def draw_air(config: SceneConfig, rng: np.random.Generator, distance: float) -> Air:
+    """Draw clear air or haze, grey to bluish, in which something far is still seen; or fog."""
     reach = distance * np.exp(rng.uniform(np.log(0.8), np.log(6)))
+    if config.fog and rng.random() < config.fog:
+        reach = distance * np.exp(rng.uniform(np.log(0.15), np.log(0.5)))
     colour = rng.uniform(0.5, 0.95) + rng.uniform(0, 0.12) * np.array([-1, 0, 1])
     return Air(float(reach), np.clip(colour, 0, 1))
 
@@ -60,12 +63,18 @@ def draw_exposures(config: SceneConfig, rng: np.random.Generator) -> tuple[Expos
 def picture(
     config: SceneConfig,
     layout: Layout,
-    seen: View,
+    seen: Sequence[View],
     air: Air,
     exposure: Exposure,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "3 h w"]:
-    """One frame: each pixel is the mean of four samples."""
+    """One frame: the mean of what is seen while the shutter is open."""
+    moments = np.stack([_light(config, layout, each, air) for each in seen])
+    return _exposed(moments.mean(0), exposure, rng)
+
+
+def _light(config: SceneConfig, layout: Layout, seen: View, air: Air) -> Float[np.ndarray, "h w 3"]:
+    """What arrives at each pixel: the mean of four samples."""
     offset = (1 - 1 / _FINER) / 2
     x = np.arange(config.width * _FINER, dtype=np.float32)[None] / _FINER - np.float32(offset)
     y = np.arange(config.height * _FINER, dtype=np.float32)[:, None] / _FINER - np.float32(offset)
@@ -75,7 +84,8 @@ def picture(
     clear = np.exp(-1 / (inverse_depth * np.float32(air.reach)))[..., None]
     colours = haze + clear * (colours - haze)
     rows = colours[0::2] + colours[1::2]
-    return _exposed((rows[:, 0::2] + rows[:, 1::2]) / 4, exposure, rng)
+    light: Float[np.ndarray, "h w 3"] = (rows[:, 0::2] + rows[:, 1::2]) / 4
+    return light
 
 
 def _colours(
@@ -91,7 +101,7 @@ def _colours(
     ends = np.cumsum(np.bincount(met.ravel(), minlength=len(layout.planes)))
     xs, ys = x[0][order % met.shape[1]], y[:, 0][order // met.shape[1]]
     depth = 1 / inverse_depth.ravel()[order]
-    lens = np.linalg.inv(layout.intrinsics)
+    lens = np.linalg.inv(seen.intrinsics)
     ray = np.sqrt(1 + (lens[0, 0] * xs + lens[0, 2]) ** 2 + (lens[1, 1] * ys + lens[1, 2]) ** 2)
     ray = ray.astype(np.float32)
     sorted_colours = np.empty((len(order), 3), dtype=np.float32)
@@ -100,9 +110,9 @@ def _colours(
         if here.start == here.stop:
             continue
         # a pixel covers z / f by z / f / cos(tilt) of the plane; cos(tilt) = distance / (z |ray|)
-        distance = 1 / np.linalg.norm((seen.inverses[number] @ layout.intrinsics)[2])
+        distance = 1 / np.linalg.norm((seen.inverses[number] @ seen.intrinsics)[2])
         footprint = depth[here] * np.sqrt(depth[here] * ray[here] / np.float32(distance))
-        footprint *= np.float32(1 / (_FINER * layout.intrinsics[0, 0]))
+        footprint *= np.float32(1 / (_FINER * seen.intrinsics[0, 0]))
         q = seen.inverses[number].astype(np.float32)
         s = (q[0, 0] * xs[here] + q[0, 1] * ys[here] + q[0, 2]) * depth[here]
         t = (q[1, 0] * xs[here] + q[1, 1] * ys[here] + q[1, 2]) * depth[here]

@@ -43,12 +43,14 @@ class View:
         projections: K M of each.
         inverses: M^-1 K^-1 of each.
         boxes: The rows and columns, in pixels, outside of which each is not seen.
+        intrinsics: Of the camera.
     """
 
     planes: Sequence[Plane]
     projections: Float[np.ndarray, "k 3 3"]
     inverses: Float[np.ndarray, "k 3 3"]
     boxes: Float[np.ndarray, "k 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
 
 
 def view(
@@ -62,7 +64,7 @@ def view(
         _box(plane.outline, projection)
         for plane, projection in zip(planes, projections, strict=True)
     ]
-    return View(planes, projections, np.linalg.inv(projections), np.array(boxes))
+    return View(planes, projections, np.linalg.inv(projections), np.array(boxes), intrinsics)
 
 
 def _box(outline: Outline | None, projection: Float[np.ndarray, "3 3"]) -> list[float]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from promotion.scenes._config import SceneConfig
-from promotion.scenes._drawn import draw_scene
+from promotion.scenes._drawn import draw_world, open_shutter
 from promotion.scenes._pictures import draw_air, draw_exposures, picture
 from promotion.scenes._truth import exact_truth
 
@@ -28,7 +28,8 @@ class Scene:
         depth2: Depth of the second frame, in metres.
         occlusion: Which pixels of the first frame are hidden in the second: behind something, or
             outside of [0, w - 1] x [0, h - 1].
-        intrinsics: Of the camera, for both frames.
+        intrinsics: Of the camera, for the first frame.
+        intrinsics2: For the second, which differs where the camera zooms.
     """
 
     image1: Float[Tensor, "3 h w"]
@@ -39,6 +40,7 @@ class Scene:
     depth2: Float[Tensor, "h w"]
     occlusion: Bool[Tensor, "h w"]
     intrinsics: Float[Tensor, "3 3"]
+    intrinsics2: Float[Tensor, "3 3"]
 
 
 def render_scene(config: SceneConfig, seed: int) -> Scene:
@@ -61,13 +63,15 @@ def render_scene(config: SceneConfig, seed: int) -> Scene:
         torch.Size([2, 64, 96])
     """
     rng = np.random.default_rng(seed)
-    drawn = draw_scene(config, rng)
+    world = draw_world(config, rng)
+    drawn = world.moved(1.0)
     truth = exact_truth(config, drawn)
-    air = draw_air(rng, drawn.layout.planes[0].pose[2, 2])
+    air = draw_air(config, rng, drawn.layout.planes[0].pose[2, 2])
     exposures = draw_exposures(config, rng)
+    opens = open_shutter(config, world, rng)
     images = [
-        picture(config, drawn.layout, seen, air, exposure, rng)
-        for seen, exposure in zip((drawn.first, drawn.second), exposures, strict=True)
+        picture(config, world.layout, seen, air, exposure, rng)
+        for seen, exposure in zip(opens, exposures, strict=True)
     ]
     return Scene(
         image1=torch.from_numpy(images[0]),
@@ -77,5 +81,6 @@ def render_scene(config: SceneConfig, seed: int) -> Scene:
         depth1=torch.from_numpy(truth.depth1.astype(np.float32)),
         depth2=torch.from_numpy(truth.depth2.astype(np.float32)),
         occlusion=torch.from_numpy(truth.occlusion),
-        intrinsics=torch.from_numpy(drawn.layout.intrinsics.astype(np.float32)),
+        intrinsics=torch.from_numpy(drawn.first.intrinsics.astype(np.float32)),
+        intrinsics2=torch.from_numpy(drawn.second.intrinsics.astype(np.float32)),
     )

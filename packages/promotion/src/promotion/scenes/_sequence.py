@@ -24,7 +24,7 @@ class SceneSequence:
         images: In [0, 1].
         flows: Motion from the first frame to each, in pixels (right, down); of the first itself 0.
         occlusions: Which pixels of the first frame are hidden in each, as in `Scene`.
-        intrinsics: Of the camera, for all frames.
+        intrinsics: Of the camera, for the first frame.
     """
 
     images: Float[Tensor, "t 3 h w"]
@@ -55,11 +55,11 @@ def render_sequence(config: SceneConfig, seed: int, *, frames: int) -> SceneSequ
         raise InputError(f"frames ({frames}) must be at least 2; raise it")
     rng = np.random.default_rng(seed)
     world = draw_world(config, rng)
-    air = draw_air(rng, world.layout.planes[0].pose[2, 2])
+    air = draw_air(config, rng, world.layout.planes[0].pose[2, 2])
     exposure, _ = draw_exposures(config, rng)
     steps = [world.moved(step / (frames - 1)) for step in range(frames)]
     truths = [exact_truth(config, step) for step in steps]
-    images = [picture(config, world.layout, step.second, air, exposure, rng) for step in steps]
+    images = [picture(config, world.layout, [step.second], air, exposure, rng) for step in steps]
     return SceneSequence(
         images=torch.from_numpy(np.stack(images)),
         flows=torch.from_numpy(np.stack([truth.flow for truth in truths]).astype(np.float32)),

@@ -63,6 +63,8 @@ def draw_twists(config: SceneConfig, layout: Layout, rng: np.random.Generator) -
         pixels[0, 3] = rng.choice([-1.0, 1.0], p=[0.75, 0.25])
     else:
         pixels[0] = _draw_twist(rng)
+        if layout.kind == "room":  # which cameras look around in more than they walk through
+            pixels[0] *= (1, 3, 1, 0.5, 0.5, 0.5)
         if kind >= config.stereo + config.rigid:
             strength = np.exp(rng.uniform(np.log(0.1), np.log(5)))
             for body in np.flatnonzero(rng.random(bodies - 1) < 0.8) + 1:
