@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
+from peft import (
+    LoraConfig,
+    MultitaskPromptTuningConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+)
 from peft import get_peft_model as add_adapter
 
 from mept import MeptConfig
@@ -148,7 +154,7 @@ def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
             num_virtual_tokens=rows,
             num_experts=shape["experts"],
             top_k=shape["top_k"],
-            router="linear",
+            router=shape.get("kind", "linear"),
             aux_loss_coef=shape.get("balance", 0.0),
             init=shape.get("init", "normal"),
         ),
@@ -165,6 +171,9 @@ def adapted(model: Any, method: str, shape: Shape, task_type: str) -> Any:
         ),
         "p-tuning": lambda: PromptEncoderConfig(num_virtual_tokens=rows, encoder_hidden_size=128),
         "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=rows),
+        "multitask": lambda: MultitaskPromptTuningConfig(
+            num_virtual_tokens=rows, num_tasks=shape["tasks"]
+        ),
         "lora": lambda: LoraConfig(
             r=shape["rank"], lora_alpha=shape["rank"], target_modules=["query", "value"]
         ),
@@ -195,7 +204,12 @@ def sizes(config: Any, method: str, shape: Shape) -> Sizes:
         count = 4 * shape["rank"] * d * layers  # two matrices of d x d, two factors each
     elif method == "prefix":
         heads = config.num_attention_heads
-        count = 2 * rows * layers * (d // heads) * config.num_key_value_heads
+        kept = getattr(config, "num_key_value_heads", heads)
+        count = 2 * rows * layers * (d // heads) * kept
+    elif method == "multitask":  # rows for all, and for each task their product with one of rank 1
+        return Sizes(rows * d + shape["tasks"] * (rows + d), rows * d + rows + d, rows)
+    elif method == "probe":
+        count = 0
     else:
         count = rows * d * (layers if method == "deep" else 1)
     return Sizes(count, count, rows)

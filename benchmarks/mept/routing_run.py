@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from comparison_methods import HEAD_RATE, HEADS
 from comparison_models import smollm2
-from comparison_run import BATCH, CLIP, WARM_UP, WEIGHT_DECAY, batches, computing
-from comparison_tasks import MINILM, SMOLLM2, Samples, Source, load_samples
+from comparison_run import BATCH, CLIP, WEIGHT_DECAY, batches, computing, warm_linear
+from comparison_tasks import MINILM, SMOLLM2, Samples, Source, mixed_samples, spread
 from peft import get_peft_model
 from routing_variants import ROUTERS, VARIANTS, Router, vary
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from mept._initial import row_length
 from mept._kmeans import spherical_kmeans
 from mept._layer import PromptedBlock
 from mept.inspect import entropy, expert_load, group_load, mutual_information
-from mept.training import Asked, Form, load_base, load_config
+from mept.training import Asked, ChoiceForm, load_base, load_config
 from mept.training._forms import Row
 from mept.training._quiet import libraries_quiet
 from tokenseek_common.data import TASKS, TaskSample, mix_samples, score_predictions
@@ -144,24 +143,10 @@ def run(cell: Cell) -> dict[str, Any]:
 def encoded(name: str) -> Samples:
     """The samples of a mixture; of each task as many as it says."""
     mixture = MIXTURES[name]
-    found = [
-        load_samples(task, replace(source, dev=mixture.dev))
-        for task, source in mixture.tasks.items()
-    ]
-    return Samples(
-        [sample for each in found for sample in each.train],
-        [sample for each in found for sample in each.dev[: mixture.dev]],
-        [sample for each in found for sample in shown(each.test, mixture.tests)],
-    )
+    return mixed_samples(mixture.tasks, dev=mixture.dev, tests=mixture.tests)
 
 
-def shown(samples: Sequence[TaskSample], count: int) -> list[TaskSample]:
-    """That many of the samples, evenly spread over them."""
-    step = max(1.0, len(samples) / count)
-    return [samples[int(place * step)] for place in range(min(count, len(samples)))]
-
-
-def load_model(name: str) -> tuple[Any, Form]:
+def load_model(name: str) -> tuple[Any, ChoiceForm]:
     """A fresh copy of the model, and how it is asked."""
     if name == "smollm2":
         return smollm2(96)
@@ -170,6 +155,7 @@ def load_model(name: str) -> tuple[Any, Form]:
     torch.manual_seed(0)  # one head for all
     with libraries_quiet():
         base = load_base("minilm", asked, device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(base.form, ChoiceForm)
     return base.model, base.form
 
 
@@ -193,7 +179,7 @@ class Learner:
     """
 
     def __init__(
-        self, cell: Cell, router: Router, model: Any, form: Form, samples: Samples
+        self, cell: Cell, router: Router, model: Any, form: ChoiceForm, samples: Samples
     ) -> None:
         self.cell, self.router, self.model, self.form = cell, router, model, form
         self.mixture, self.samples = MIXTURES[cell.mixture], samples
@@ -253,7 +239,7 @@ class Learner:
     def train(self) -> list[dict[str, float]]:
         """Run all steps, leave the model with its best weights, and give the scores of dev."""
         optimizer = self.optimizer()
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.share_of_rate)
+        schedule = warm_linear(optimizer, self.mixture.steps)
         best: dict[str, Tensor] = {}
         biases: list[Tensor] = []
         curve: list[dict[str, float]] = []
@@ -301,11 +287,6 @@ class Learner:
         found = [{"params": params, "lr": rate} for rate, params in groups.items()]
         return torch.optim.AdamW(found, weight_decay=WEIGHT_DECAY)
 
-    def share_of_rate(self, step: int) -> float:
-        """Up for 6 % of the steps, then down to nothing."""
-        steps, warm = self.mixture.steps, math.ceil(WARM_UP * self.mixture.steps)
-        return min((step + 1) / warm, (steps - step) / (steps - warm + 1))
-
     def choose(self, samples: list[TaskSample]) -> list[int]:
         """Answer samples."""
         with computing():
@@ -323,7 +304,7 @@ class Learner:
 
         handles = [b.register_forward_hook(note(place)) for place, b in enumerate(self.blocks)]
         with record_routing(self.model) as record:
-            self.choose(shown(self.samples.dev, SHOWN))
+            self.choose(spread(self.samples.dev, SHOWN))
         for handle in handles:
             handle.remove()
         found = torch.stack([torch.cat(parts) for parts in logits])  # [l, s, e]

@@ -12,6 +12,7 @@ import torch
 from mept.training import (
     Asked,
     Base,
+    ChoiceForm,
     ClassificationForm,
     OwnTask,
     TextToTextForm,
@@ -101,6 +102,7 @@ def test_the_choice_is_the_label_that_the_model_finds_likeliest_one_at_a_time(
     torch.testing.assert_close(scores, torch.tensor(expected), rtol=1e-4, atol=1e-4)
     chosen = [row.index(max(row)) for row in expected]
     done: list[int] = []
+    assert isinstance(form, ChoiceForm)
     assert form.choose(model, questions, batch_size=5, advance=done.append) == chosen
     assert done == [5, 5, 2]
 
@@ -144,7 +146,7 @@ def test_a_router_does_not_see_the_answers_that_are_ranked(
     layer.base_layer.register_forward_pre_hook(
         lambda *_: seen.append(layer.current.call.routings[layer.name].prompts)
     )
-    base.form.choose(model, base.form.questions(SAMPLES[:1]), batch_size=3)
+    base.form.answers(model, base.form.questions(SAMPLES[:1]), batch_size=3)
     (prompts,) = seen
     for other in prompts[1:]:
         torch.testing.assert_close(other, prompts[0])
@@ -195,7 +197,9 @@ def test_the_choices_of_record_are_its_entities_where_a_model_writes(tmp_path: P
     rows = base.form.choice_rows(query("Bob"))
     decoded = [base.tokenizer.decode(row["labels"], skip_special_tokens=True) for row in rows]
     assert decoded == ["Ann", "Bob", "Cy"]
-    assert base.form.choose(model, base.form.questions([query("Cy")]), batch_size=2)[0] in range(3)
+    (likely,) = base.form.answers(model, base.form.questions([query("Cy")]), batch_size=2)
+    assert likely.shape == (3,)
+    assert float(likely.sum()) == pytest.approx(1)
 
 
 def test_outputs_of_a_head_are_shared_out_among_tasks() -> None:

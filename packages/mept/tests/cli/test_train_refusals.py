@@ -139,12 +139,14 @@ def test_a_share_of_tokens_needs_a_package_that_replays_them(
         (
             "bert",
             ("--form", "text-to-text"),
-            "form (text-to-text) must be classification for a model of type bert; leave out --form",
+            "form (text-to-text) must be classification or regression or token-classification or "
+            "question-answering for a model of type bert; choose another --form, or leave it out",
         ),
         (
             "t5",
             ("--form", "classification"),
-            "form (classification) must be text-to-text for a model of type t5; leave out --form",
+            "form (classification) must be text-to-text for a model of type t5; choose another "
+            "--form, or leave it out",
         ),
         (
             "t5",

@@ -2,9 +2,18 @@
 
 from tokenseek_common.data._batch_order import BatchOrder
 from tokenseek_common.data._batches import PaddingCollator, pad_batch
+from tokenseek_common.data._correlations import pearson, spearman
 from tokenseek_common.data._encoding import encode_record, encode_records
+from tokenseek_common.data._entities import entities, entity_f1
 from tokenseek_common.data._examples import IGNORE_INDEX, Example
-from tokenseek_common.data._known_tasks import TASKS, find_task, labelled_text_task
+from tokenseek_common.data._known_tasks import (
+    TASKS,
+    answer_span_task,
+    find_task,
+    labelled_text_task,
+    numbered_text_task,
+    tagged_words_task,
+)
 from tokenseek_common.data._layouts import record_from_fields
 from tokenseek_common.data._loading import ResumableLoader, make_loader
 from tokenseek_common.data._metrics import (
@@ -75,6 +84,7 @@ __all__ = [
     "accuracy",
     "answer_exact_match",
     "answer_f1",
+    "answer_span_task",
     "check_vocabulary",
     "encode_candidates",
     "encode_causal",
@@ -83,6 +93,8 @@ __all__ = [
     "encode_record",
     "encode_records",
     "encode_seq2seq",
+    "entities",
+    "entity_f1",
     "find_task",
     "iter_records",
     "labelled_text_task",
@@ -97,15 +109,19 @@ __all__ = [
     "multirc_exact_match",
     "multirc_f1a",
     "normalize_answer",
+    "numbered_text_task",
     "pack_batch",
     "pack_lengths",
     "pad_batch",
+    "pearson",
     "record_from_fields",
     "render_candidates",
     "render_classification",
     "render_record",
     "render_text_to_text",
     "score_predictions",
+    "spearman",
     "stratified_split",
+    "tagged_words_task",
     "train_eval_split",
 ]

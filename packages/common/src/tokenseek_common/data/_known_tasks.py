@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from tokenseek_common._errors import InputError
@@ -69,6 +70,92 @@ def labelled_text_task(
         sides=tuple((field,) for field in fields),
         long_field=fields[0] if fields else None,
         label_field=label_field,
+    )
+
+
+def tagged_words_task(
+    name: str, labels: Sequence[str], *, words_field: str = "text", label_field: str = "label"
+) -> Task:
+    """Describe a task of words and a label for each, such as the names of persons among them.
+
+    Args:
+        name: What to call it.
+        labels: All labels of words, in the order of their indices in the files.
+        words_field: Which field of a row is its words: a list, or text with spaces between them.
+        label_field: Which field is their labels, one a word: a list, or text likewise.
+
+    Returns:
+        The task, for `load_task`.
+
+    Raises:
+        InputError: As `Task` has it.
+
+    Example:
+        >>> tagged_words_task("names", ["O", "B-PER", "I-PER"]).layout
+        'words'
+    """
+    return Task(
+        name=name,
+        fields=(words_field,),
+        labels=tuple(labels),
+        sides=((words_field,),),
+        layout="words",
+        label_field=label_field,
+    )
+
+
+def numbered_text_task(
+    name: str, *, text_fields: Sequence[str] = ("text",), label_field: str = "label"
+) -> Task:
+    """Describe a task of one text, or of two, and a number, such as how alike the two are.
+
+    Args:
+        name: What to call it.
+        text_fields: Which fields of a row are its texts; of two, the first is the one that may be
+            shortened.
+        label_field: Which field is its number.
+
+    Returns:
+        The task, for `load_task`; the number is the one answer of a sample, as text.
+
+    Raises:
+        InputError: As `labelled_text_task`.
+
+    Example:
+        >>> numbered_text_task("alike", text_fields=["first", "second"]).layout
+        'number'
+    """
+    texts = labelled_text_task(
+        name, ("low", "high"), text_fields=text_fields, label_field=label_field
+    )
+    return replace(texts, labels=(), layout="number")
+
+
+def answer_span_task(name: str) -> Task:
+    """Describe a task whose answers are spans of a text, in the form of SQuAD.
+
+    A row has ``question``, ``context`` and ``answers``, an object of two lists, ``text`` and
+    ``answer_start``.
+
+    Args:
+        name: What to call it.
+
+    Returns:
+        The task, for `load_task`; no split parts questions of one context.
+
+    Example:
+        >>> answer_span_task("squad").fields
+        ('question', 'context')
+
+    Source: Rajpurkar et al., "SQuAD", 2016, https://arxiv.org/abs/1606.05250.
+    """
+    return Task(
+        name=name,
+        fields=("question", "context"),
+        labels=(),
+        sides=(("question",), ("context",)),
+        layout="span",
+        label_field="answers",
     )
 
 

@@ -41,7 +41,7 @@ class ClassificationExample:
     Args:
         input_ids: The tokens of one text or of two, with the tokenizer's special tokens.
         token_type_ids: Which of the texts each belongs to; None from a tokenizer without segments.
-        label: The index of the class; None where it is unknown.
+        label: The index of the class; None where it is unknown, or a number.
     """
 
     input_ids: list[int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -106,6 +107,85 @@ def _record(task: Task, row: Row) -> Iterator[TaskSample]:
         yield TaskSample(task, texts, choices, tuple(dict.fromkeys(answers)), group=article)
 
 
+def _words(task: Task, row: Row) -> Iterator[TaskSample]:
+    (field,) = task.fields
+    words = _word_list(_picked(row, field)[field], field)
+    if not words:
+        raise InputError(f"{field} (no words) must be at least one; remove the row")
+    given = row.get(task.label_field)
+    tags = () if given is None else tuple(_tag(task, tag) for tag in _tag_list(task, given))
+    if given is not None and len(tags) != len(words):
+        raise InputError(
+            f"{task.label_field} ({len(tags)}) must be as many as the words of {field} "
+            f"({len(words)}); give each word its own"
+        )
+    yield TaskSample(task, {field: " ".join(words)}, task.labels, tags)
+
+
+def _word_list(value: object, field: str) -> list[str]:
+    if isinstance(value, str):
+        return text_value(value, field).split()
+    words = [text_value(word, field) for word in _list(value, field)]
+    odd = next((word for word in words if word.split() != [word]), None)
+    if odd is not None:
+        raise InputError(
+            f"{field} ({odd!r}) must be words without spaces; part it, or take the spaces out"
+        )
+    return words
+
+
+def _tag_list(task: Task, value: object) -> list[object]:
+    return [*value.split()] if isinstance(value, str) else _list(value, task.label_field)
+
+
+def _tag(task: Task, found: object) -> str:
+    if isinstance(found, str) and found in task.labels:
+        return found
+    index = _by_position(task, found) if not isinstance(found, bool) else None
+    if index is None:
+        raise InputError(
+            f"{task.label_field} ({found}) must be of {', '.join(task.labels)} or indices below "
+            f"{len(task.labels)}; mend the row, or give the task all of its labels"
+        )
+    return task.labels[index]
+
+
+def _number(task: Task, row: Row) -> Iterator[TaskSample]:
+    texts = {field: text_value(value, field) for field, value in _picked(row, *task.fields).items()}
+    given = row.get(task.label_field)
+    if given is None or given == "":
+        yield TaskSample(task, texts, ())
+        return
+    try:
+        number = float(given) if isinstance(given, str | int | float) else math.nan
+    except (OverflowError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(given, bool):
+        raise InputError(
+            f"{task.label_field} ({given}) must be a finite number; mend the row, or name another "
+            "field"
+        )
+    yield TaskSample(task, texts, (), (repr(number),))
+
+
+def _answer_spans(task: Task, row: Row) -> Iterator[TaskSample]:
+    texts = {field: text_value(value, field) for field, value in _picked(row, *task.fields).items()}
+    given, context = row.get(task.label_field), texts["context"]
+    found: dict[str, int] = {}
+    if given is not None:
+        answers = _picked(_object(given, task.label_field), "text", "answer_start")
+        spans = (_list(answers[name], f"{task.label_field}.{name}") for name in answers)
+        for text, start in zip(*spans, strict=False):
+            answer = text_value(text, f"{task.label_field}.text")
+            if not isinstance(start, int) or not answer or not context.startswith(answer, start):
+                raise InputError(
+                    f"{task.label_field} ({answer!r} at {start}) must stand in the context where "
+                    "they say; count characters from 0"
+                )
+            found.setdefault(answer, start)
+    yield TaskSample(task, texts, (), tuple(found), group=context, starts=tuple(found.values()))
+
+
 def _span(article: str, span: object) -> str:
     place = _picked(_object(span, "entities"), "start", "end")
     start, end = place["start"], place["end"]
@@ -122,6 +202,9 @@ _LAYOUTS: Mapping[Layout, Callable[[Task, Row], Iterator[TaskSample]]] = {
     "wsc": _wsc,
     "multirc": _multirc,
     "record": _record,
+    "words": _words,
+    "number": _number,
+    "span": _answer_spans,
 }
 
 

@@ -113,7 +113,7 @@ def load_rows(
         for where, row in text_lines(path):
             yield where, {task.fields[0]: as_object(where, row)["text"]}
 
-    one_text = task.layout == "flat" and len(task.fields) == 1
+    one_text = task.layout in ("flat", "number", "words") and len(task.fields) == 1
     rows = file_rows(path, _READERS, other=lines if one_text else None)
     found = list(islice(_pairs(asked, rows), limit))
     if not found:
@@ -145,7 +145,7 @@ def _path_rows(task: Task, path: Path, split: str | None) -> Iterator[Located]:
         path = _split_file(task, path, split or "train")
     elif path.exists():
         check_no_split(path, split)
-    one_text = task.layout == "flat" and len(task.fields) == 1
+    one_text = task.layout in ("flat", "number") and len(task.fields) == 1
 
     def lines(path: Path) -> Iterator[Located]:
         for where, (label, text) in labelled_lines(path):

@@ -59,7 +59,7 @@ def render_classification(sample: TaskSample) -> ClassificationText:
     """Write a sample out for a classifier.
 
     Args:
-        sample: Of a task with fixed labels.
+        sample: Of a task with fixed labels, or of one with numbers.
 
     Returns:
         One text or two, of each the fields of that side of the task, and the label. Where a side
@@ -73,7 +73,7 @@ def render_classification(sample: TaskSample) -> ClassificationText:
         ClassificationText(text='is it wet', text_pair='It rains.', label=1)
     """
     task = sample.task
-    if not task.labels:
+    if not task.labels and task.layout != "number":
         raise InputError(
             f"task ({task.name}) must have fixed labels to be classified; "
             "score each choice with render_candidates, or use the text-to-text form"

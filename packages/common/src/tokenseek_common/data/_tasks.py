@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from tokenseek_common._errors import InputError
 
-Layout: TypeAlias = Literal["flat", "wsc", "multirc", "record"]
+Layout: TypeAlias = Literal["flat", "wsc", "multirc", "record", "words", "number", "span"]
 Metrics: TypeAlias = Literal["accuracy", "cb", "multirc", "record"]
 
 
@@ -25,7 +25,8 @@ class Task:
         sides: The fields of the one text, or of the two, that a classifier reads.
         long_field: The field that may be shortened to fit a model; None where each is needed whole.
         metrics: Which official metrics score it.
-        layout: How its rows are nested in the official files.
+        layout: How its rows are nested in the official files; or what stands in place of a label:
+            one for each of the words, a number, or a span of a text.
         folder: Its folder in the official archive.
         label_field: Where a row holds its label.
         aliases: Fields under another name, as (found, meant): GLUE names those of RTE differently.
@@ -57,9 +58,11 @@ class Task:
                 f"fields ({', '.join(names)}) must be at least one text and the label, each named "
                 "once; rename the fields"
             )
-        if self.layout == "record":
+        if self.layout in ("record", "number", "span"):
             return
-        keys = [label_key(label) for label in self.labels]
+        # Tags of words differ in marks alone, such as PRP and PRP$.
+        key = str if self.layout == "words" else label_key
+        keys = [key(label) for label in self.labels]
         if len(keys) < 2 or "" in keys or len(set(keys)) < len(keys):
             raise InputError(
                 f"labels ({', '.join(self.labels)}) must be two words or more that differ in more "
@@ -75,10 +78,12 @@ class TaskSample:
         task: What is asked.
         texts: The text of each field.
         choices: What may be answered: the labels of the task, or the entities of a passage.
-        answers: The right answers, the first of which is learnt; empty where they are unknown.
+        answers: The right answers, the first of which is learnt; empty where they are unknown. Of
+            words, the label of each.
         group: What it shares with other samples (the paragraph of a question): no split may part
             them. Empty where it stands alone.
         question: Which question of its group it belongs to.
+        starts: Of answers that are spans of a text, where each begins, in characters.
 
     Example:
         >>> task = TASKS["boolq"]
@@ -93,6 +98,7 @@ class TaskSample:
     answers: tuple[str, ...] = ()
     group: str = ""
     question: str = ""
+    starts: tuple[int, ...] = ()
 
     @property
     def label(self) -> int | None:

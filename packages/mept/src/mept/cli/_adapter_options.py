@@ -100,7 +100,7 @@ class AdapterOptions(OpenOptions):
         Raises:
             InputError: A task is unknown or has no source, or the head has other labels.
         """
-        own = OwnTask(self.labels, self.text_fields, self.label_field)
+        own = OwnTask(self.labels, self.text_fields, self.label_field, saved.asked.form)
         trained = {task.name: task for task in saved.asked.tasks}
         sources = find_sources(flat(self.task) or saved.specs, own, known=trained)
         if saved.asked.form == "classification":

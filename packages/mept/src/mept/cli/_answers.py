@@ -43,7 +43,8 @@ def write_answers(output: Path, answers: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         output: A new file, whose suffix says how: one JSON object a line, or comma-separated values
-            below a line of names, where an object inside an answer has a column for each name.
+            below a line of names, where an object inside an answer has a column for each name, and
+            a list has spaces between its values.
         answers: Names and values of each.
     """
     path = output.expanduser()
@@ -68,6 +69,12 @@ def _flat(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Each name of an object inside behind the object's own: `scores glad`."""
     flat: dict[str, Any] = {}
     for name, value in answer.items():
-        inner = value if isinstance(value, Mapping) else None
-        flat |= {name: value} if inner is None else {f"{name} {n}": v for n, v in inner.items()}
+        if isinstance(value, Mapping):
+            flat |= {f"{name} {inner}": _plain(each) for inner, each in value.items()}
+        else:
+            flat[name] = _plain(value)
     return flat
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value

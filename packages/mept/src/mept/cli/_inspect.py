@@ -103,10 +103,10 @@ class Inspect(AdapterOptions):
 def told_apart(samples: Sequence[TaskSample]) -> tuple[str, list[str]]:
     """What tells samples apart, and the group of each: its task, or its label if all have one task.
 
-    Candidates that every sample brings along are no labels.
+    Candidates that every sample brings along are no labels, and those of words are not the text's.
     """
     tasks = {sample.task.name for sample in samples}
-    if len(tasks) > 1 or not samples[0].task.labels:
+    if len(tasks) > 1 or not samples[0].task.labels or samples[0].task.layout == "words":
         return "task", [sample.task.name for sample in samples]
     return "label", [sample.target or "" for sample in samples]
 

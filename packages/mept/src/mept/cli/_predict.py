@@ -12,11 +12,15 @@ import tyro
 
 from mept.cli._adapter_options import OpenOptions
 from mept.cli._answers import check_answer_file, write_answers
+from mept.training._choices import ChoiceForm
 from mept.training._quiet import libraries_quiet
 from mept.training._saved import SavedAdapter, read_adapter
 from tokenseek_common import InputError
 from tokenseek_common.cli import Console, first_device
 from tokenseek_common.data import Task, load_rows
+
+NESTED = ("wsc", "multirc", "record")
+"""Layouts of which a row may hold many samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,8 @@ class Predict(OpenOptions):
     """Answer new rows with an adapter of `mept train`.
 
     Each row of a file comes back with the label that the model chose and how likely it holds each
-    label; labels that the file has are not read. --output takes a new .jsonl or .csv file; without
+    label, or with the labels of its words, its number or the span that answers it; labels that the
+    file has are not read. --output takes a new .jsonl or .csv file; without
     it, the answers are printed.
     """
 
@@ -49,23 +54,22 @@ class Predict(OpenOptions):
             opened = self.open(saved, device, console)
             questions = opened.form.questions([sample for _, sample in read])
             with console.progress("answering", total=questions.size) as progress:
-                found = opened.form.likelihoods(
+                found = opened.form.answers(
                     opened.model, questions, batch_size=self.batch_size, advance=progress.advance
                 )
         answers: list[dict[str, Any]] = []
-        for (row, sample), likely in zip(read, found, strict=True):
-            told = row if task.layout == "flat" else sample.texts  # others nest many in a row
-            scores = dict(zip(sample.choices, likely.tolist(), strict=True))
-            answer = {"prediction": sample.choices[int(likely.argmax())], "scores": scores}
-            answers.append({**told, **answer})
+        for (row, sample), each in zip(read, found, strict=True):
+            told = sample.texts if task.layout in NESTED else row
+            answers.append({**told, **opened.form.told(sample, each)})
         if self.output is None:
             for answer in answers:
-                console.print(f"{answer['prediction']}: {shortened(answer, task)}")
+                console.print(f"{in_words(answer['prediction'])}: {shortened(answer, task)}")
         else:
             write_answers(self.output, answers)
-            counts = Counter(answer["prediction"] for answer in answers)
-            table = [[label, count] for label, count in counts.most_common()]
-            console.table(f"Answers to {len(answers)} rows", ["prediction", "rows"], table)
+            if isinstance(opened.form, ChoiceForm):
+                counts = Counter(answer["prediction"] for answer in answers)
+                table = [[label, count] for label, count in counts.most_common()]
+                console.table(f"Answers to {len(answers)} rows", ["prediction", "rows"], table)
             console.print(f"answers: {self.output}")
         console.result(
             {
@@ -96,7 +100,15 @@ def task_of(saved: SavedAdapter, name: str | None) -> Task:
     return tasks[name]
 
 
+def in_words(prediction: Any) -> str:
+    """A prediction on one line."""
+    if isinstance(prediction, float):
+        return f"{prediction:.4g}"
+    return " ".join(prediction) if isinstance(prediction, list) else str(prediction)
+
+
 def shortened(answer: dict[str, Any], task: Task) -> str:
     """The beginning of the first text of a row, on one line."""
-    text = " ".join(str(answer.get(task.fields[0], "")).split())
+    given = answer.get(task.fields[0], "")
+    text = " ".join(given if isinstance(given, list) else str(given).split())
     return text if len(text) <= 80 else f"{text[:79]}\u2026"

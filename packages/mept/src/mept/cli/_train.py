@@ -97,7 +97,7 @@ class Train(TrainOptions):
         standing = self._check_output()
         self.row_method()
         device = first_device(self.device)
-        own = OwnTask(self.labels, self.text_fields, self.label_field)
+        own = OwnTask(self.labels, self.text_fields, self.label_field, self.form)
         sources = find_sources(flat(self.task), own)
         splits = load_splits(
             sources,

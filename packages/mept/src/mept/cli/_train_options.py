@@ -77,7 +77,8 @@ class TrainOptions(CommonOptions):
 
     form: FormName | None = None
     """Whether the model chooses a class or writes the answer; by default encoders classify, and all
-    others write."""
+    others write. Encoders also label each word, tell a number or mark an answer in a text, of a
+    task of your own."""
 
     num_virtual_tokens: int = 10
     """Prompt rows of every layer."""

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from transformers import PreTrainedConfig
 
 from mept._families import FAMILIES, positions_of
-from mept.training._classification import output_count
 from mept.training._forms import FormName
+from mept.training._heads import HEADS, check_tasks
 from tokenseek_common import InputError
 from tokenseek_common.data import Task
 
 _USUAL_LENGTH = 256
+
+_FORMS: dict[str, tuple[FormName, ...]] = {
+    "embedded": ("classification", "regression", "token-classification", "question-answering"),
+    "decoder": ("text-to-text", "classification", "regression"),
+    "encoder": ("text-to-text",),
+}
+"""How models of each kind can be asked, the usual way first."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Asked:
     """How a model is asked, as it is saved beside an adapter.
 
     Args:
-        form: As a class, or in words.
+        form: As a class, in words, or by another head.
         tasks: What a head is for, in the order of its outputs.
         max_length: Most tokens of an input.
         prefixed: Whether a classifier reads the name of the task too.
@@ -37,7 +44,8 @@ class Asked:
     @property
     def output_count(self) -> int:
         """How many outputs its head has; none where it writes."""
-        return output_count(self.tasks) if self.form == "classification" else 0
+        head = HEADS.get(self.form)
+        return 0 if head is None else head.outputs(self.tasks)
 
     @classmethod
     def choose(
@@ -67,12 +75,14 @@ class Asked:
             raise InputError(
                 f"model ({kind}) must be of {', '.join(FAMILIES)}; choose another --model"
             )
-        own: FormName = "classification" if family.kind == "embedded" else "text-to-text"
-        chosen = form or own
-        if chosen != own and family.kind != "decoder":
+        allowed = _FORMS[family.kind]
+        chosen = form or allowed[0]
+        if chosen not in allowed:
             raise InputError(
-                f"form ({chosen}) must be {own} for a model of type {kind}; leave out --form"
+                f"form ({chosen}) must be {' or '.join(allowed)} for a model of type {kind}; "
+                "choose another --form, or leave it out"
             )
+        check_tasks(chosen, tasks)
         positions = positions_of(config) - (rows if family.shifts else 0)
         if positions < 1:
             raise InputError(

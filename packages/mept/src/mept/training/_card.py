@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mept.training._asked import Asked
+from mept.training._heads import HEADS
 from mept.training._models import head_class
 
 CARD = "README.md"
-
-_PIPELINES = {
-    "AutoModelForSequenceClassification": "text-classification",
-    "AutoModelForCausalLM": "text-generation",
-    "AutoModelForSeq2SeqLM": "text-generation",
-}
 
 
 def write_card(folder: Path, asked: Asked, result: Mapping[str, Any], *, base: str) -> None:
@@ -53,7 +48,7 @@ def model_card(asked: Asked, result: Mapping[str, Any], *, base: str) -> str:
         "---",
         *([f"base_model: {base}"] if on_hub else []),
         "library_name: peft",
-        f"pipeline_tag: {_PIPELINES[opened.__name__]}",
+        f"pipeline_tag: {HEADS[asked.form].pipeline if asked.form in HEADS else 'text-generation'}",
         "tags:",
         "- mept",
         "- transformers",
@@ -66,7 +61,7 @@ def model_card(asked: Asked, result: Mapping[str, Any], *, base: str) -> str:
         "| task | labels | samples learnt | score on test |",
         "|---|---|---|---|",
         *(
-            f"| {task.name} | {', '.join(task.labels)} | {learnt[task.name]} | "
+            f"| {task.name} | {', '.join(task.labels) or '-'} | {learnt[task.name]} | "
             f"{result['test']['chosen'][task.name]['score']:.4g} |"
             for task in asked.tasks
         ),

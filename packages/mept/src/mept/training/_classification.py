@@ -8,7 +8,8 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-from mept.training._forms import Collator, Form, Row
+from mept.training._choices import ChoiceForm
+from mept.training._forms import Collator, Row
 from tokenseek_common import InputError
 from tokenseek_common.data import (
     ClassificationExample,
@@ -22,7 +23,7 @@ from tokenseek_common.data import (
 _WRONG_OR_RIGHT = 2  # outputs of a task whose choices differ from sample to sample
 
 
-class ClassificationForm(Form):
+class ClassificationForm(ChoiceForm):
     """A head with an output for each label of each task; a sample is judged by those of its own.
 
     A sample of ReCoRD has a row for each of its entities, told right from wrong by two outputs.
@@ -52,13 +53,13 @@ class ClassificationForm(Form):
         """A row with its class among all, or one for each candidate."""
         first, _ = outputs_of(sample.task, self.tasks)
         return [
-            _row(example) | {"labels": first + (example.label or 0)}
+            encoded_row(example) | {"labels": first + (example.label or 0)}
             for example in self._encoded(sample)
         ]
 
     def choice_rows(self, sample: TaskSample) -> list[Row]:
         """A row, or one for each candidate."""
-        return [_row(example) for example in self._encoded(sample)]
+        return [encoded_row(example) for example in self._encoded(sample)]
 
     def row_scores(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         """The logits of all classes of all tasks, [b, c]."""
@@ -109,7 +110,8 @@ def _count(task: Task) -> int:
     return len(task.labels) or _WRONG_OR_RIGHT
 
 
-def _row(example: ClassificationExample) -> Row:
+def encoded_row(example: ClassificationExample) -> Row:
+    """What a model is run on."""
     row: Row = {"input_ids": example.input_ids}
     if example.token_type_ids is not None:
         row["token_type_ids"] = example.token_type_ids

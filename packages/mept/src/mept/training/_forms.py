@@ -1,4 +1,4 @@
-"""How a model is asked and how its answers are read: as a class, or in words."""
+"""How a model is asked and how its answers are read, whatever its head."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mept.training._by_class import ByClass
 from tokenseek_common.data import TaskSample
 
-FormName = Literal["classification", "text-to-text"]
-"""Whether a model chooses among labels or writes its answer."""
+FormName = Literal[
+    "classification", "text-to-text", "token-classification", "regression", "question-answering"
+]
+"""Whether a model chooses among labels, writes its answer, labels each word, tells a number, or
+marks the answer in a text."""
 Row = dict[str, Any]
 Collator = Callable[[list[Row]], dict[str, Tensor]]
 Advance = Callable[[int], None]
+Metrics = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -43,45 +48,52 @@ class Form(ABC):
 
     Attributes:
         collator: Makes batches of rows, for training and for scoring.
+        certainty_name: What `certainty` is called.
     """
 
     collator: Collator
+    certainty_name = "likelihood"
 
     @abstractmethod
     def train_rows(self, sample: TaskSample) -> list[Row]:
-        """What a sample teaches: a row, or one for each candidate."""
+        """What a sample teaches: a row, or one for each candidate or piece of a text."""
 
     @abstractmethod
     def choice_rows(self, sample: TaskSample) -> list[Row]:
-        """What the model must be run on, to choose an answer of a sample."""
+        """What the model must be run on, to answer a sample."""
 
     @abstractmethod
     def row_scores(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        """What a batch of such rows scores, [b] or [b, c]."""
+        """What a batch of such rows scores, [b], [b, c] or, token by token, [b, n, c]."""
 
     @abstractmethod
-    def choice_scores(self, sample: TaskSample, scores: Tensor) -> Tensor:
-        """What each choice of a sample scores, [c], by the scores of the sample's rows."""
+    def answer(self, sample: TaskSample, rows: list[Row], scores: list[Tensor]) -> Any:
+        """The answer to a sample, by what each of its rows scores."""
+
+    @abstractmethod
+    def metrics(self, samples: Sequence[TaskSample], answers: Sequence[Any]) -> Metrics:
+        """How well samples with right answers were answered: by task, `score` among the figures."""
+
+    @abstractmethod
+    def certainty(self, samples: Sequence[TaskSample], answers: Sequence[Any]) -> float:
+        """From 0 to 1, what tells checkpoints of one score apart."""
+
+    @abstractmethod
+    def told(self, sample: TaskSample, answer: Any) -> dict[str, Any]:
+        """An answer as a file of answers has it, `prediction` first."""
+
+    def classes(self, samples: Sequence[TaskSample], answers: Sequence[Any]) -> ByClass:
+        """The answers label by label, where a sample has one; see `by_class`."""
+        return {}
 
     def questions(self, samples: Sequence[TaskSample]) -> Questions:
         """Encode what samples ask, once."""
         return Questions(list(samples), [self.choice_rows(sample) for sample in samples])
 
-    def choose(
+    def answers(
         self, model: Any, questions: Questions, *, batch_size: int, advance: Advance | None = None
-    ) -> list[int]:
-        """Choose an answer to every question, the likeliest; see `likelihoods`.
-
-        Returns:
-            The index of a choice for each sample.
-        """
-        found = self.likelihoods(model, questions, batch_size=batch_size, advance=advance)
-        return [int(each.argmax()) for each in found]
-
-    def likelihoods(
-        self, model: Any, questions: Questions, *, batch_size: int, advance: Advance | None = None
-    ) -> list[Tensor]:
-        """Ask a model how likely it holds each choice of every question.
+    ) -> list[Any]:
+        """Let a model answer questions.
 
         Args:
             model: A model with prompts.
@@ -90,7 +102,7 @@ class Form(ABC):
             advance: Told after each batch how many rows it had.
 
         Returns:
-            For each sample as many numbers as it has choices, which sum to one.
+            An answer to each.
         """
         rows = [row for found in questions.rows for row in found]
         scores: list[Tensor] = [torch.empty(0)] * len(rows)
@@ -100,9 +112,11 @@ class Form(ABC):
                     scores[place] = score
                 if advance is not None:
                     advance(len(places))
-        parts = torch.stack(scores).split([len(found) for found in questions.rows])
-        pairs = zip(questions.samples, parts, strict=True)
-        return [self.choice_scores(sample, part).softmax(0) for sample, part in pairs]
+        found, start = [], 0
+        for sample, own in zip(questions.samples, questions.rows, strict=True):
+            found.append(self.answer(sample, own, scores[start : start + len(own)]))
+            start += len(own)
+        return found
 
 
 def batches(

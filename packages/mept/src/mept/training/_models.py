@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,8 +24,12 @@ from mept._families import FAMILIES
 from mept.training._asked import Asked
 from mept.training._classification import ClassificationForm
 from mept.training._forms import Form
+from mept.training._heads import HEAD_MODULES, HEADS
 from mept.training._model_places import MINILM, ModelPlace, model_place
+from mept.training._regression import RegressionForm
+from mept.training._spans import SpanForm
 from mept.training._text_to_text import CausalForm, Seq2SeqForm
+from mept.training._words import WordForm
 from tokenseek_common import InputError
 
 _SPACE = "▁"  # a tokenizer of T5 knows it from the start
@@ -41,12 +44,14 @@ class Base:
         form: How it is asked and read.
         tokenizer: Its tokenizer, with a padding token.
         unsaved: Modules that no checkpoint filled: they must be trained, and saved with prompts.
+        task_type: What PEFT calls what it is asked.
     """
 
     model: PreTrainedModel
     form: Form
     tokenizer: PreTrainedTokenizerBase
     unsaved: list[str]
+    task_type: str
 
 
 def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.dtype) -> Base:
@@ -104,7 +109,9 @@ def load_base(source: str, asked: Asked, *, device: torch.device, dtype: torch.d
     tokenizer.padding_side = "right"  # a decoder's positions are counted from the left
     model.config.pad_token_id = tokenizer.pad_token_id  # where classifiers find the last token
     missing = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
-    return Base(_moved(model, device), _form(asked, tokenizer, model), tokenizer, _unsaved(missing))
+    form = _form(asked, tokenizer, model)
+    kind = _task_type(asked, model)
+    return Base(_moved(model, device), form, tokenizer, _unsaved(missing), kind)
 
 
 def load_config(source: str) -> PreTrainedConfig:
@@ -129,35 +136,48 @@ def _config(source: str, place: ModelPlace) -> PreTrainedConfig:
 
 def head_class(asked: Asked) -> Any:
     """The class of transformers that opens a model with the head that it is asked through."""
-    if asked.form == "classification":
-        return AutoModelForSequenceClassification
+    if asked.form in HEADS:
+        return HEADS[asked.form].model_class
     is_decoder = FAMILIES[asked.model_type].kind == "decoder"
     return AutoModelForCausalLM if is_decoder else AutoModelForSeq2SeqLM
 
 
 def _head_settings(asked: Asked) -> dict[str, Any]:
-    if asked.form != "classification":
+    if not asked.output_count:
         return {}
     # A head of another width is a head for other labels, and begins anew.
-    return {"num_labels": asked.output_count, "ignore_mismatched_sizes": True}
+    settings = {"num_labels": asked.output_count, "ignore_mismatched_sizes": True}
+    return settings | ({"problem_type": "regression"} if asked.form == "regression" else {})
 
 
 def _form(asked: Asked, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Form:
-    if asked.form == "classification":
-        return ClassificationForm(
-            tokenizer, asked.tasks, max_length=asked.max_length, prefixed=asked.prefixed
-        )
-    kind = Seq2SeqForm if model.config.is_encoder_decoder else CausalForm
-    return kind(tokenizer, max_length=asked.max_length)
+    length = asked.max_length
+    match asked.form:
+        case "classification":
+            return ClassificationForm(
+                tokenizer, asked.tasks, max_length=length, prefixed=asked.prefixed
+            )
+        case "regression":
+            return RegressionForm(tokenizer, max_length=length, prefixed=asked.prefixed)
+        case "token-classification":
+            return WordForm(tokenizer, max_length=length)
+        case "question-answering":
+            return SpanForm(tokenizer, max_length=length)
+        case "text-to-text":
+            kind = Seq2SeqForm if model.config.is_encoder_decoder else CausalForm
+            return kind(tokenizer, max_length=length)
+
+
+def _task_type(asked: Asked, model: PreTrainedModel) -> str:
+    if asked.form in HEADS:
+        return HEADS[asked.form].task_type
+    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
 def _unsaved(missing: set[str]) -> list[str]:
     """The modules of missing weights, but the heads, of which PEFT knows."""
     modules = {name.rpartition(".")[0] for name in missing}
-    return sorted(name for name in modules if name.partition(".")[0] not in HEADS)
-
-
-HEADS = ("classifier", "score")
+    return sorted(name for name in modules if name.partition(".")[0] not in HEAD_MODULES)
 
 
 def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

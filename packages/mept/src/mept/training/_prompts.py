@@ -12,7 +12,6 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError
 
 from mept._config import MeptConfig
-from mept.training._classification import ClassificationForm
 from mept.training._models import Base
 from tokenseek_common import InputError
 
@@ -30,9 +29,7 @@ def with_prompts(base: Base, **settings: Any) -> Any:
     Returns:
         The model inside PEFT.
     """
-    config = MeptConfig(
-        task_type=_task_type(base), modules_to_save=base.unsaved or None, **settings
-    )
+    config = MeptConfig(task_type=base.task_type, modules_to_save=base.unsaved or None, **settings)
     model = get_peft_model(base.model, config)
     # By default every save asks the hub whether the vocabulary has grown; here it never does.
     save = functools.partial(model.save_pretrained, save_embedding_layers=False)
@@ -83,9 +80,3 @@ def _damaged(folder: Path, name: str, damage: str) -> InputError:
         f"adapter ({folder}) must have its {name} as mept train wrote it ({damage}); restore the "
         "file, or train the adapter anew"
     )
-
-
-def _task_type(base: Base) -> str:
-    if isinstance(base.form, ClassificationForm):
-        return "SEQ_CLS"
-    return "SEQ_2_SEQ_LM" if base.model.config.is_encoder_decoder else "CAUSAL_LM"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from torch import Tensor
-
-from mept.training._by_class import ByClass, by_class, tell_by_class
-from mept.training._forms import Form, Questions
+from mept.training._by_class import ByClass, tell_by_class
+from mept.training._forms import Form, Metrics, Questions
 from mept.training._text_to_text import TextToTextForm
 from tokenseek_common.cli import Console
-from tokenseek_common.data import TaskSample, score_predictions
-
-Metrics = dict[str, dict[str, float]]
+from tokenseek_common.data import score_predictions
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,8 @@ class Scores:
 
     Args:
         samples: How many, of each task.
-        chosen: The metrics of each task, where the model chose among the answers.
+        chosen: The metrics of each task, where the model chose among the answers, or its head
+            answered.
         written: The same, where it wrote what it liked; None if it was not asked to.
         classes: The choices of each task with fixed labels, label by label; see `by_class`.
     """
@@ -67,18 +63,6 @@ def mean_score(metrics: Metrics) -> float:
     return fmean(found["score"] for found in metrics.values())
 
 
-def mean_likelihood(samples: Sequence[TaskSample], likelihoods: Sequence[Tensor]) -> float:
-    """How likely a model holds what is right, from 0 to 1, averaged over samples."""
-    return fmean(
-        sum(
-            float(share)
-            for choice, share in zip(sample.choices, found, strict=True)
-            if choice in sample.answers
-        )
-        for sample, found in zip(samples, likelihoods, strict=True)
-    )
-
-
 def score_samples(
     form: Form,
     model: Any,
@@ -103,12 +87,12 @@ def score_samples(
     """
     samples = questions.samples
     with console.progress("scoring", total=questions.size) as progress:
-        choices = form.choose(model, questions, batch_size=batch_size, advance=progress.advance)
+        answers = form.answers(model, questions, batch_size=batch_size, advance=progress.advance)
     written = None
     if generation and isinstance(form, TextToTextForm):
         with console.progress("writing", total=len(samples)) as progress:
             texts = form.write(model, samples, batch_size=batch_size, advance=progress.advance)
         written = score_predictions(samples, texts)
     counted = dict(Counter(sample.task.name for sample in samples))
-    scored = score_predictions(samples, choices)
-    return Scores(counted, scored, written, by_class(samples, choices))
+    scored = form.metrics(samples, answers)
+    return Scores(counted, scored, written, form.classes(samples, answers))

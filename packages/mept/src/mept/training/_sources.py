@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from mept.training._docstrings import DOCSTRINGS, NAME, docstring_samples
+from mept.training._forms import FormName
 from tokenseek_common import InputError
 from tokenseek_common.data import (
     TASKS,
     Task,
     TaskSample,
+    answer_span_task,
     labelled_text_task,
     load_task,
+    numbered_text_task,
     stratified_split,
+    tagged_words_task,
 )
 
+_WITHOUT_LABELS = ("regression", "question-answering")
 _HUB = "aps/super_glue"
 _HUB_CONFIGS = {"wsc": "wsc.fixed"}  # those that the hub names otherwise
 
@@ -35,11 +40,51 @@ class OwnTask:
             no such task.
         text_fields: Which fields of a row are its texts.
         label_field: Which is its label.
+        form: How it is asked, which says what its answers are.
     """
 
     labels: tuple[str, ...] = ()
     text_fields: tuple[str, ...] = ("text",)
     label_field: str = "label"
+    form: FormName | None = None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether its answers are known: labels, or what needs none."""
+        return bool(self.labels) or self.form in _WITHOUT_LABELS
+
+    def named(self, name: str) -> Task:
+        """The task.
+
+        Raises:
+            InputError: It has labels where its form has none, or more texts than its form reads.
+        """
+        if self.labels and self.form in _WITHOUT_LABELS:
+            raise InputError(
+                f"labels ({', '.join(self.labels)}) must be left out in form {self.form}; "
+                "leave out --labels, or choose another --form"
+            )
+        match self.form:
+            case "question-answering":
+                return answer_span_task(name)
+            case "regression":
+                return numbered_text_task(
+                    name, text_fields=self.text_fields, label_field=self.label_field
+                )
+            case "token-classification":
+                if len(self.text_fields) != 1:
+                    raise InputError(
+                        f"text_fields ({', '.join(self.text_fields)}) must be one in form "
+                        f"{self.form}; name the field of the words"
+                    )
+                (words,) = self.text_fields
+                return tagged_words_task(
+                    name, self.labels, words_field=words, label_field=self.label_field
+                )
+            case _:
+                return labelled_text_task(
+                    name, self.labels, text_fields=self.text_fields, label_field=self.label_field
+                )
 
 
 @dataclass(frozen=True)
@@ -225,14 +270,12 @@ def _source(spec: str, own: OwnTask, known: Mapping[str, Task]) -> TaskSource:
     name, _, where = spec.partition("=")
     task = known.get(name) or known.get(name.lower())
     if task is None:
-        if not name or not own.labels:
+        if not name or not own.is_described:
             raise InputError(
                 f"task ({name}) must be one of {', '.join(known)}; choose one of them, or describe "
                 "your own by --labels"
             )
-        task = labelled_text_task(
-            name, own.labels, text_fields=own.text_fields, label_field=own.label_field
-        )
+        task = own.named(name)
     if where:
         train, _, test = (where, "", "") if Path(where).exists() else where.partition(",")
         learnt, scored = (Path(given).expanduser().resolve() for given in (train, test))

@@ -11,7 +11,8 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
 
 from mept._families import positions_of
 from mept._scope import before_labels
-from mept.training._forms import Advance, Collator, Form, Row, batches, device_of, scoring
+from mept.training._choices import ChoiceForm
+from mept.training._forms import Advance, Collator, Row, batches, device_of, scoring
 from mept.training._likelihood import log_likelihood
 from tokenseek_common import InputError
 from tokenseek_common.data import (
@@ -27,7 +28,7 @@ from tokenseek_common.data import (
 _SPARE = 4  # tokens that may be written beyond the longest choice
 
 
-class TextToTextForm(Form):
+class TextToTextForm(ChoiceForm):
     """A model that writes its answers.
 
     Args:

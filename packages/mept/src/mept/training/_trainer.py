@@ -15,13 +15,12 @@ from transformers import (
 )
 
 from mept.training._forms import Form, Questions
-from mept.training._scores import mean_likelihood, mean_score
+from mept.training._scores import mean_score
 from tokenseek_common.cli import Console
-from tokenseek_common.data import score_predictions
 from tokenseek_common.training import FiniteTrainer, Watch, trainer_arguments
 
 RANK = "rank"
-"""What checkpoints are ranked by: the score, and among equal scores the likelihood."""
+"""What checkpoints are ranked by: the score, and among equal scores the certainty."""
 
 _TIE = 1e-6  # less than any score of fewer than a million samples differs by
 
@@ -47,14 +46,15 @@ class ScoringTrainer(FiniteTrainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Score the dev samples; what the Trainer chooses its best checkpoint by."""
-        likelihoods = self.form.likelihoods(
+        samples = self.dev.samples
+        answers = self.form.answers(
             self.model, self.dev, batch_size=self.args.per_device_eval_batch_size
         )
-        choices = [int(each.argmax()) for each in likelihoods]
-        by_task = score_predictions(self.dev.samples, choices)
+        by_task = self.form.metrics(samples, answers)
+        tied = mean_score(by_task), self.form.certainty(samples, answers)
         scores = {
-            f"{metric_key_prefix}_score": mean_score(by_task),
-            f"{metric_key_prefix}_likelihood": mean_likelihood(self.dev.samples, likelihoods),
+            f"{metric_key_prefix}_score": tied[0],
+            f"{metric_key_prefix}_{self.form.certainty_name}": tied[1],
         }
         for task, metrics in by_task.items():
             scores[f"{metric_key_prefix}_{task}"] = metrics["score"]
@@ -62,7 +62,6 @@ class ScoringTrainer(FiniteTrainer):
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, scores
         )
-        tied = scores[f"{metric_key_prefix}_score"], scores[f"{metric_key_prefix}_likelihood"]
         return scores | {f"{metric_key_prefix}_{RANK}": tied[0] + _TIE * tied[1]}
 
 
