@@ -6,6 +6,7 @@ Usage: python distributed_worker.py RANK STORE OUTPUT
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from families import tiny_batch, tiny_model, with_lora
 from heads import TASKS, headed
 from taken import always, kept
-from tokenseek_common import InputError
+from tokenseek_common import InputError, RunError
+from tokenseek_common.training import Processes
 from tokenseek_core import apply_tokenseek
 from tokenseek_core._anatomy import Anatomy
 from tokenseek_core._wrappers import unwrap
@@ -76,6 +78,10 @@ def steps(wrapper: str, gradient_kind: str, rank: int) -> dict[str, Any]:
     return {"gradients": gradients, "keeps": keeps}
 
 
+def throw(error: Exception) -> None:
+    raise error
+
+
 def main(rank: int, store: Path, output: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
@@ -88,6 +94,14 @@ def main(rank: int, store: Path, output: Path) -> None:
         steps("fsdp2-t5", "restart", rank)
     except InputError as refusal:
         results["refusal"] = str(refusal)
+    processes = Processes(2, rank, torch.device("cpu"))
+    results["added"] = processes.summed([rank, 1])
+    results["folder"] = processes.on_first(lambda: f"made by {rank}")
+    for wrong in (InputError("value (3) must be 2; take 2"), OSError("disk full")):
+        try:
+            processes.on_first(partial(throw, wrong))
+        except (InputError, RunError, OSError) as error:
+            results[type(wrong).__name__] = f"{type(error).__name__}: {error}"
     torch.save(results, output / f"{rank}.pt")
     leave()
 

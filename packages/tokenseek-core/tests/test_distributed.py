@@ -48,3 +48,16 @@ def test_a_relative_bias_is_refused_in_shards(results: list[dict[str, Any]]) -> 
             "model (T5ForConditionalGeneration) must not be sharded by FSDP2, its relative bias is "
             "asked for between its blocks; train it under DistributedDataParallel"
         )
+
+
+@pytest.mark.distributed
+def test_what_the_first_process_gives_or_is_refused_is_that_of_all(
+    results: list[dict[str, Any]],
+) -> None:
+    first, second = results
+    for result in results:
+        assert result["added"] == [1, 2]
+        assert result["folder"] == "made by 0"
+        assert result["InputError"] == "InputError: value (3) must be 2; take 2"
+    assert first["OSError"] == "OSError: disk full"
+    assert second["OSError"] == "RunError: the first process failed (OSError('disk full'))"

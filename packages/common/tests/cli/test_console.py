@@ -172,3 +172,15 @@ def test_json_sends_tables_to_stderr_and_silences_progress(streams: Streams) -> 
     assert streams.out.getvalue() == ""
     assert "Memory" in streams.err.getvalue()
     assert "reading" not in streams.err.getvalue()
+
+
+def test_a_muted_console_tells_errors_alone() -> None:
+    stdout, stderr = StringIO(), StringIO()
+    console = Console(json=True, stdout=stdout, stderr=stderr)
+    console.mute()
+    console.note("a note")
+    console.table("Table", ["a"], [[1]])
+    console.result({"a": 1})
+    console.error("what failed")
+    assert stdout.getvalue() == ""
+    assert stderr.getvalue() == "error: what failed\n"

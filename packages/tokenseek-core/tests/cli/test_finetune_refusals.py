@@ -476,7 +476,9 @@ def test_resuming_a_run_without_its_record_is_refused(
     )
 
 
-def test_several_processes_are_refused(
+@pytest.mark.parametrize("name", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_a_launcher_that_shards_is_refused(
+    name: str,
     model: Path,
     records: Path,
     output: Path,
@@ -484,9 +486,10 @@ def test_several_processes_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "true")
     assert refused(capsys, model, records, output) == (
-        "WORLD_SIZE (2) must be 1, training runs in one process; start it without torchrun or "
-        "accelerate launch"
+        f"{name} (true) must be unset, each process holds the whole model; launch with "
+        "--multi_gpu, or shard the model in a program of your own"
     )
 
 

@@ -52,6 +52,11 @@ class Console:
         self._errors = _rich_console(self._stderr)
         self._human = self._errors if json else _rich_console(self._stdout)
         self._has_result = False
+        self._muted = False
+
+    def mute(self) -> None:
+        """Print errors alone from now on: of several processes, another one tells the rest."""
+        self.quiet = self._muted = True
 
     def print(self, *values: object) -> None:
         """Print values as they are, without markup."""
@@ -116,7 +121,7 @@ class Console:
         if self._has_result:
             raise RuntimeError("result must be given once; gather the values in one mapping")
         self._has_result = True
-        if self.json:
+        if self.json and not self._muted:
             line = json.dumps(_jsonable(result), allow_nan=False)
             self._stdout.write(f"{line}\n")
             self._stdout.flush()

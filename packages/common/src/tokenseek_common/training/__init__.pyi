@@ -3,12 +3,14 @@ from ._checkpoints import Standing, set_aside, standing_of
 from ._ending import train_to_end
 from ._finite import FiniteTrainer, Watch
 from ._memory_callback import MemoryCallback
+from ._processes import Processes
 from ._quiet import transformers_quiet
 from ._signals import asked_to_end, ended
 
 __all__ = [
     "FiniteTrainer",
     "MemoryCallback",
+    "Processes",
     "Standing",
     "Watch",
     "asked_to_end",

@@ -12,7 +12,7 @@ from typing import Any
 
 _STATE = "trainer_state.json"
 _IN_PROGRESS = "checkpoint-is-incomplete.txt"  # stands there while the Trainer saves on SIGTERM
-_STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+_STATES = ("optimizer.pt", "scheduler.pt")
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,12 @@ class Standing:
     cut_off: dict[Path, str]
 
 
-def standing_of(folder: Path) -> Standing:
+def standing_of(folder: Path, *, processes: int = 1) -> Standing:
     """Find the newest checkpoint that training can go on from.
 
     Args:
         folder: The output folder of a Trainer.
+        processes: How many train; each has a state of its own for what it draws.
 
     Returns:
         Where the run stands. Of weights only the length is checked, they are not read.
@@ -50,7 +51,7 @@ def standing_of(folder: Path) -> Standing:
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_number, reverse=True):
         if _number(checkpoint) < 0:
             continue
-        damage = next(_damages(checkpoint), None)
+        damage = next(_damages(checkpoint, processes), None)
         if damage is None:
             state = json.loads((checkpoint / _STATE).read_text())
             return Standing(folder, checkpoint, state["global_step"], state["max_steps"], cut_off)
@@ -74,21 +75,22 @@ def _number(checkpoint: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _damages(checkpoint: Path) -> Iterator[str]:
+def _damages(checkpoint: Path, processes: int) -> Iterator[str]:
     """What keeps a checkpoint from being used, cheapest to find first."""
     if (checkpoint / _IN_PROGRESS).exists():
         yield "its saving was interrupted"
-    for name, whole in _parts(checkpoint):
+    for name, whole in _parts(checkpoint, processes):
         if not (checkpoint / name).is_file():
             yield f"{name} is missing"
         elif not whole:
             yield f"{name} is cut off"
 
 
-def _parts(checkpoint: Path) -> Iterator[tuple[str, bool]]:
+def _parts(checkpoint: Path, processes: int) -> Iterator[tuple[str, bool]]:
     """The files that a checkpoint needs, and whether each has its end."""
     yield _STATE, _json(checkpoint / _STATE) is not None
-    for name in _STATES:
+    drawing = [f"rng_state_{rank}.pth" for rank in range(processes)]
+    for name in (*_STATES, *(drawing if processes > 1 else ["rng_state.pth"])):
         yield name, zipfile.is_zipfile(checkpoint / name)  # its directory stands at the end
     for name in _weights(checkpoint):
         yield name, _opens(checkpoint / name)

@@ -18,6 +18,7 @@ from transformers import (
 from tokenseek_common.cli import Console
 from tokenseek_common.training._finite import FiniteTrainer, Watch
 from tokenseek_common.training._moving import MovementWatch
+from tokenseek_common.training._processes import Processes
 from tokenseek_common.training._signals import asked_to_end, ended
 from tokenseek_common.tuning import count_parameters
 
@@ -27,16 +28,18 @@ class EndWhenAsked(TrainerCallback):
 
     Args:
         signals: The list of `asked_to_end`.
+        processes: Those of the training; a signal that one of them gets ends all.
     """
 
-    def __init__(self, signals: list[int]) -> None:
+    def __init__(self, signals: list[int], processes: Processes) -> None:
         self.signals = signals
+        self.processes = processes
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Look whether one has come."""
-        if self.signals:
+        if self.processes.any(bool(self.signals)):
             control.should_save = control.should_training_stop = True
 
 
@@ -77,7 +80,10 @@ def train_to_end(
     with ExitStack() as stack:
         signals = stack.enter_context(asked_to_end(console.note))
         trainer.add_callback(watch(trainer, console, stack))
-        trainer.add_callback(EndWhenAsked(signals))
+        processes = Processes(
+            trainer.args.world_size, trainer.args.process_index, trainer.args.device
+        )
+        trainer.add_callback(EndWhenAsked(signals, processes))
         if movement_check:
             trainer.add_callback(MovementWatch(console, stack, at_rest))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -17,11 +17,10 @@ from tokenseek_common.cli import (
     check_folder,
     first_device,
     fresh_folder,
-    require_one_process,
     resolve_dtype,
 )
 from tokenseek_common.data import Record, check_vocabulary, encode_records, load_records
-from tokenseek_common.training import Standing, set_aside, train_to_end
+from tokenseek_common.training import Processes, Standing, set_aside, train_to_end
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._instances import instance_of, share_kept, told, trains_densely
@@ -66,7 +65,8 @@ def finetune(
     Nothing is written before everything is checked. The folder then holds what `from_pretrained`
     opens (the model or an adapter, and the tokenizer), checkpoints beside it, and
     finetune.json, which says how it came about. SIGTERM or Ctrl-C saves a checkpoint and ends the
-    run after the step that it comes in.
+    run after the step that it comes in. Started several times by torchrun or accelerate launch,
+    each process has a whole model and its part of each batch, `batch_size` of it.
 
     Args:
         settings: What is trained on what, and how.
@@ -79,7 +79,7 @@ def finetune(
         The folder, with losses and costs.
 
     Raises:
-        InputError: Settings, model, data or folder cannot be used, or several processes run.
+        InputError: Settings, model, data or folder cannot be used.
         RunError: A loss or gradient was not finite, SIGTERM ended the run, or the hub could not be
             reached.
         KeyboardInterrupt: Ctrl-C ended it.
@@ -89,44 +89,57 @@ def finetune(
         >>> finetune(settings, output=Path("tuned")).eval_loss_after  # doctest: +SKIP
     """
     console = Console(quiet=True) if console is None else console
-    require_one_process()
-    standing = _check_output(settings, output, resume=resume)
-    device = _check_device(settings)
+    processes = Processes.joined(_check_device(settings))
+    if not processes.is_first:
+        console.mute()
+    standing = processes.on_first(
+        lambda: _check_output(settings, output, resume=resume, processes=processes.count)
+    )
     check_source(settings.model)
     _check_adapter(settings)
     check_reporter(settings.report_to)
     if settings.push_to_hub is not None:
         check_repository(settings.push_to_hub)
-    record: dict[str, Any] = {"options": settings.decisive}
+    record: dict[str, Any] = {"options": settings.decisive, "processes": processes.count}
     if standing is not None and settings.ratio == "auto":
         settings = replace(settings, ratio=chosen_ratio(standing.folder), device_memory=None)
     records = load_records(settings.data)
     held_out = load_records(settings.eval_data) if settings.eval_data else []
     with libraries_quiet(console):
-        settings, task = _prepare(settings, records, held_out, device, console)
+        settings, task = _prepare(settings, records, held_out, processes.device, console)
         fingerprints = task.fingerprints
         if standing is not None:
             check_examples(standing.folder, fingerprints)
         handle = _apply(settings, task, console)
-        folder = _open_folder(output, standing, console)
         record |= {"examples": fingerprints, "ratio": settings.ratio}
-        write_record(folder, record)
-        result = _train(settings, task, handle, folder, standing, device, console)
-        write_record(folder, {**record, "result": result.summary()})
-        if settings.push_to_hub is not None:
-            console.note(f"sending {folder} to {settings.push_to_hub}")
-            publish(settings, settings.push_to_hub, result)
+
+        def begin() -> Path:
+            opened = _open_folder(output, standing, console)
+            write_record(opened, record)
+            return opened
+
+        def end() -> None:
+            _save(settings, task, result)
+            write_record(folder, {**record, "result": result.summary()})
+            if settings.push_to_hub is not None:
+                console.note(f"sending {folder} to {settings.push_to_hub}")
+                publish(settings, settings.push_to_hub, result)
+
+        folder = processes.on_first(begin)
+        result = _train(settings, task, handle, folder, standing, processes, console)
+        processes.on_first(end)
+    processes.leave()
     return result
 
 
 def _check_output(
-    settings: FinetuneSettings, output: Path | None, *, resume: bool
+    settings: FinetuneSettings, output: Path | None, *, resume: bool, processes: int
 ) -> Standing | None:
     """Refuse a folder that cannot be written, or resumed from."""
     if not resume:
         check_folder(output)
         return None
-    standing = check_resumable(output)
+    standing = check_resumable(output, processes)
     check_options(standing.folder, settings.decisive)
     return standing
 
@@ -247,10 +260,10 @@ def _train(
     handle: TokenSeekHandle | None,
     folder: Path,
     standing: Standing | None,
-    device: torch.device,
+    processes: Processes,
     console: Console,
 ) -> FinetuneResult:
-    """Train and save.
+    """Train.
 
     Raises:
         RunError: A step was not finite, or SIGTERM ended the run.
@@ -258,7 +271,8 @@ def _train(
     """
     started = time.perf_counter()
     use_cache = getattr(task.model.config, "use_cache", True)
-    trainer = _trainer(settings, task, handle, folder, device, resumed=standing is not None)
+    resumed, device = standing is not None, processes.device
+    trainer = _trainer(settings, task, handle, folder, device, resumed=resumed)
     trainer.add_callback(Clock(trainer.tally))
     if handle is not None:
         trainer.add_callback(TokenSeekCallback(handle, trainer, settings.record_every))
@@ -272,20 +286,25 @@ def _train(
     if handle is not None:
         handle.remove()
     task.model.config.use_cache = use_cache  # the Trainer switches it off for good
-    model = task.model.merge_and_unload() if settings.merge else task.model
-    model.save_pretrained(folder)
-    task.tokenizer.save_pretrained(folder)
+    tally = trainer.tally.of_all(processes)
     return FinetuneResult(
         model=settings.model,
         output=folder,
         steps=state.global_step,
         **_losses(state.log_history),
-        tokens=trainer.tally.tokens,
-        tokens_per_second=trainer.tally.tokens_per_second,
+        tokens=tally.tokens,
+        tokens_per_second=tally.tokens_per_second,
         seconds=time.perf_counter() - started,
-        kept_share=trainer.tally.kept_share,
-        supervised_share=trainer.tally.supervised_share,
+        kept_share=tally.kept_share,
+        supervised_share=tally.supervised_share,
     )
+
+
+def _save(settings: FinetuneSettings, task: Task, result: FinetuneResult) -> None:
+    """Save what was trained, and its tokenizer."""
+    model = task.model.merge_and_unload() if settings.merge else task.model
+    model.save_pretrained(result.output)
+    task.tokenizer.save_pretrained(result.output)
 
 
 def _trainer(

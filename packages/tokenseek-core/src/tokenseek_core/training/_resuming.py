@@ -6,10 +6,15 @@ from pathlib import Path
 
 from tokenseek_common import InputError
 from tokenseek_common.training import Standing, standing_of
+from tokenseek_core.training._run_record import check_processes
 
 
-def check_resumable(output: Path | None) -> Standing:
+def check_resumable(output: Path | None, processes: int) -> Standing:
     """Find where an interrupted run can go on.
+
+    Args:
+        output: Its folder.
+        processes: How many train.
 
     Raises:
         InputError: No folder is named, it holds no whole checkpoint, or the run is finished.
@@ -22,7 +27,8 @@ def check_resumable(output: Path | None) -> Standing:
             f"output ({output}) must be the folder of the run that is resumed; "
             "check --output, or leave out --resume"
         )
-    standing = standing_of(folder)
+    check_processes(folder, processes)
+    standing = standing_of(folder, processes=processes)
     if standing.checkpoint is None:
         raise InputError(
             f"output ({output}) must hold a whole checkpoint to resume from, and has none; "

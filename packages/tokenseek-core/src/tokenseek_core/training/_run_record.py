@@ -51,6 +51,20 @@ def check_options(folder: Path, options: Mapping[str, object]) -> None:
         )
 
 
+def check_processes(folder: Path, count: int) -> None:
+    """Refuse to resume a run in another number of processes, which share each batch.
+
+    Raises:
+        InputError: It differs.
+    """
+    before = _found(folder).get("processes", count)
+    if before != count:
+        raise InputError(
+            f"processes ({count}) must be {before}, as in the run that is resumed; "
+            "start as many, or start anew in another --output"
+        )
+
+
 def check_examples(folder: Path, fingerprints: Mapping[str, str | None]) -> None:
     """Refuse to resume a run on other examples.
 
@@ -76,13 +90,19 @@ def chosen_ratio(folder: Path) -> float:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((folder / NAME).read_text())
-        if {"options", "examples", "ratio"} <= record.keys():
-            return record
-    except (OSError, ValueError):
-        pass
+    record = _found(folder)
+    if {"options", "examples", "ratio"} <= record.keys():
+        return record
     raise InputError(
         f"output ({folder}) must hold the {NAME} of the run that is resumed; "
         "start anew in another --output, without --resume"
     )
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    """The record in a folder; empty where there is none to be read."""
+    try:
+        record: dict[str, Any] = json.loads((folder / NAME).read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

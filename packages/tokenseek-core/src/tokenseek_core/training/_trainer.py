@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from tokenseek_common.data import IGNORE_INDEX
-from tokenseek_common.training import FiniteTrainer, trainer_arguments
+from tokenseek_common.training import FiniteTrainer, Processes, trainer_arguments
 from tokenseek_core._apply import TokenSeekHandle
 
 
@@ -51,6 +51,13 @@ class Tally:
             kept = int(handle.last.active.sum())
             self.kept += kept
             self.supervised += round(kept * float(handle.last.supervised_share))
+
+    def of_all(self, processes: Processes) -> Tally:
+        """That of all processes, which took their steps together."""
+        tokens, kept, supervised = map(
+            int, processes.summed([self.tokens, self.kept, self.supervised])
+        )
+        return Tally(tokens, kept, supervised, self.seconds)
 
     @property
     def tokens_per_second(self) -> float:
