@@ -200,7 +200,7 @@ def integration(session: nox.Session) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser", "evaluation")
+NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser", "evaluation", "site")
 
 
 @nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
@@ -267,6 +267,14 @@ def release_check(session: nox.Session, distribution: str) -> None:
     """Find out whether a package can be released; `-- --tag mept-v0.1.0` as what."""
     session.install("packaging", "twine")
     session.run("python", "tests/release_check.py", distribution, *session.posargs)
+
+
+@nox.session(default=False, venv_backend="none")  # the reference is read off the sources
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, warnings as errors, and run what its pages say."""
+    in_workspace(session, "zensical", "build", "--strict", "--clean")
+    pages = ["tests/test_site.py", "tests/test_site_built.py", "tests/test_site_code.py"]
+    in_workspace(session, "pytest", *pages, "-m", "", *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(default=False, requires=["build"], allow_parallel=False)  # it measures time

@@ -1,4 +1,4 @@
-"""The tables of the package's README and model card, made from the recorded figures."""
+"""The tables of README, model card and pages about motion, made from the recorded figures."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from records import (
 from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 
 README = ROOT / "packages/promotion/README.md"
+FIGURES = ROOT / "docs/motion-figures.md"
 EXPORT = ROOT / "docs/export.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
 
@@ -174,7 +175,7 @@ def with_tables(text: str) -> str:
 
 def write_tables() -> None:
     """Make the tables of all pages anew."""
-    for path in (README, CARD, EXPORT):
+    for path in (README, FIGURES, CARD, EXPORT):
         text = with_tables(path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
 

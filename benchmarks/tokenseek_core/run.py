@@ -2,7 +2,7 @@
 
 Each group of steps, on a batch of which another share of the tokens carries the loss or with
 another adapter in place of the weights, is a file under benchmarks/results/tokenseek-core; groups
-that are there already are not measured again (--again does). At the end the table in the READMEs is
+that are there already are not measured again (--again does). At the end the tables in the pages are
 made anew from the files, and a share above its limit ends with exit code 1. Times are seconds of
 the process on its one thread, so that other programs disturb them little.
 """
@@ -14,7 +14,7 @@ import dataclasses
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,13 @@ from tokenseek_core.training._settings import AdapterName
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/tokenseek-core"
-READMES = (ROOT / "README.md", ROOT / "packages/tokenseek-core/README.md")
-BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+PAGES = (ROOT / "README.md", ROOT / "packages/tokenseek-core/README.md", ROOT / "docs/costs.md")
+IN_SHORT = {
+    "supervised-100": (0, 1, 2, 7, 8),
+    "supervised-12": (1, 2, 3, 4),
+    "adapter-lora": (2,),
+}
+"""What the short table has, rows of each group."""
 
 LENGTH = 512
 CHUNK_ROWS = 128
@@ -238,15 +243,18 @@ def recorded() -> dict[str, dict[str, Any]]:
     }
 
 
-def table(records: Mapping[str, dict[str, Any]]) -> str:
-    """The Markdown table of all recorded steps."""
+def table(
+    records: Mapping[str, dict[str, Any]], rows: Mapping[str, Sequence[int]] | None = None
+) -> str:
+    """The Markdown table of all recorded steps, or of some rows of some groups."""
     lines = [
         "| carry the loss | step | saved for backward | working memory | time |",
         "|---|---|---|---|---|",
     ]
     for name, record in records.items():
         supervised = f"{100 * GROUPS[name].supervised:.0f} %"
-        for step in record["steps"]:
+        steps = record["steps"]
+        for step in steps if rows is None else [steps[row] for row in rows.get(name, ())]:
             share = step["shares_of_dense"]
             saved = _percent(share["saved_bytes"])
             if share["kept_bytes"] and "+ checkpointing" in step["method"]:
@@ -261,12 +269,24 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def write_tables(text: str) -> None:
-    """Put the table between the marks in the READMEs."""
-    for path in READMES:
-        before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-        _, after = rest.split(END)
-        path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def with_tables(text: str) -> str:
+    """A page with the tables that it has marks for."""
+    records = recorded()
+    for mark, made in (
+        ("costs", table(records)),
+        ("costs in short", table(records, IN_SHORT)),
+    ):
+        begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{made}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def write_tables() -> None:
+    """Make the tables of all pages anew."""
+    for path in PAGES:
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def above_limits(records: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -296,7 +316,7 @@ def main() -> int:
         if name not in done:
             measure(name, arguments.repeats)
     records = recorded()
-    write_tables(table(records))
+    write_tables()
     sys.stdout.write(table(records) + "\n")
     failures = above_limits(records)
     for failure in failures:

@@ -1,7 +1,6 @@
-"""Prototypes as motion learners: optical flow and depth from one model.
+"""Prototypes as motion learners: optical flow and depth from one model."""
 
-The names stand in the stub beside this file; each is loaded when it is first used.
-"""
+# The names stand in the stub beside this file; each is loaded when it is first used.
 
 from importlib.metadata import version
 

@@ -1,7 +1,6 @@
-"""Fine-tune Hugging Face decoders while back-propagating through the tokens that matter.
+"""Fine-tune Hugging Face models while back-propagating through the tokens that matter."""
 
-The names stand in the stub beside this file; each is loaded when it is first used.
-"""
+# The names stand in the stub beside this file; each is loaded when it is first used.
 
 from importlib.metadata import version
 

@@ -1,7 +1,6 @@
-"""One look for the command lines: options, outcomes, tables, progress and output folders.
+"""One look for the command lines: options, outcomes, tables, progress and output folders."""
 
-The names stand in the stub beside this file; each is loaded when it is first used.
-"""
+# The names stand in the stub beside this file; each is loaded when it is first used.
 
 import lazy_loader
 

@@ -1,7 +1,6 @@
-"""Look at the routing: figures of a record, pictures of them, and what both are made of.
+"""Look at the routing: figures of a record, pictures of them, and what both are made of."""
 
-The names stand in the stub beside this file; matplotlib is loaded with those that draw.
-"""
+# The names stand in the stub beside this file; matplotlib is loaded with those that draw.
 
 import lazy_loader
 

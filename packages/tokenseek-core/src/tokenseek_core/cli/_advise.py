@@ -15,7 +15,7 @@ class Advise(AdviseSettings, CommonOptions):
 
     Reads the model's config and tokenizer, and the data. Memory is a forecast of the fullest
     instant of a step over the longest examples, as tokenseek estimate makes it. Operations are
-    counted, not timed: a CPU follows them (the table in the README of tokenseek-core has both);
+    counted, not timed: a CPU follows them (docs/costs.md in the repository has both);
     on an accelerator short steps wait for their launches, so that tokenseek profile has to measure
     them there. Nothing is trained, and nothing is written unless --output names a folder, which
     then receives advise.json.

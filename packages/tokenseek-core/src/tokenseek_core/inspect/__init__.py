@@ -1,7 +1,6 @@
-"""Look at what TokenSeek does: steps measured side by side, and texts token by token.
+"""Look at what TokenSeek does: steps measured side by side, and texts token by token."""
 
-The names stand in the stub beside this file; a console is loaded with those that tell something.
-"""
+# The names stand in the stub beside this file; a console is loaded with those that tell something.
 
 import lazy_loader
 

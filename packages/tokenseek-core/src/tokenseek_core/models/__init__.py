@@ -1,7 +1,6 @@
-"""The models that the commands train or judge: found by name, loaded, adapted, made small.
+"""The models that the commands train or judge: found by name, loaded, adapted, made small."""
 
-The names stand in the stub beside this file; each is loaded when it is first used.
-"""
+# The names stand in the stub beside this file; each is loaded when it is first used.
 
 import lazy_loader
 
