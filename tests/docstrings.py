@@ -14,8 +14,12 @@ class Docstrings(griffe.Extension):
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Name the sections as griffe does."""
-        if obj.docstring is not None:
-            obj.docstring.value = re.sub(r"(?m)^Example:$", "Examples:", obj.docstring.value)
+        if obj.docstring is None:
+            return
+        text = re.sub(r"(?m)^Example:$", "Examples:", obj.docstring.value)
+        if isinstance(obj, griffe.Class) and "NamedTuple" in map(str, obj.bases):
+            text = re.sub(r"(?m)^Args:$", "Attributes:", text)  # griffe sees no __init__
+        obj.docstring.value = text
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
         """Show the default of a `field(...)`, and its help where that is all it says."""
