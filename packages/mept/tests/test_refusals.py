@@ -308,14 +308,6 @@ def test_two_adapters_at_once(llama: Any) -> None:
     )
 
 
-def test_a_batch_for_several_adapters(llama: Any) -> None:
-    call = {"input_ids": ids(), "labels": ids(), "adapter_names": ["default"]}
-    assert refusal(lambda: llama(**call)) == (
-        "adapter_names (default) must be left out, a batch has the prompts of one adapter; choose "
-        "it by set_adapter"
-    )
-
-
 def test_a_refused_call_leaves_nothing_behind(llama: Any) -> None:
     expected = llama(input_ids=ids(), labels=ids()).logits
     refusal(lambda: llama(input_ids=ids(), routing_mask=ids(), attention_mask=ids()[None]))

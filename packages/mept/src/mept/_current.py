@@ -72,6 +72,7 @@ class State:
         self.generation: Generation | None = None
         self.cross_rows = 0  # in front of the encoder states that a decoder is given
         self.is_bare = False  # runs the model without prompts, whichever are in use
+        self.adapters: tuple[str, ...] | None = None  # of each input, where they differ
 
 
 class _OfThread(threading.local):
@@ -93,6 +94,7 @@ class Current:
     generation: Generation | None
     cross_rows: int
     is_bare: bool
+    adapters: tuple[str, ...] | None
 
     def __init__(self) -> None:
         object.__setattr__(self, "_of_thread", _OfThread())
@@ -111,6 +113,15 @@ class Current:
             yield
         finally:
             self.is_bare = False
+
+    @contextmanager
+    def mixed(self, adapters: tuple[str, ...]) -> Iterator[None]:
+        """Run the model with an adapter for each input."""
+        self.adapters = adapters
+        try:
+            yield
+        finally:
+            self.adapters = None
 
     def __reduce__(self) -> Any:
         """A copied model starts with no pass running."""

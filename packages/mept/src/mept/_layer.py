@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -93,12 +94,39 @@ class PromptedBlock(nn.Module):
 
     def forward(self, hidden_states: Float[Tensor, "b n d"], *args: Any, **kwargs: Any) -> Any:
         """Run the block on this layer's prompt rows and the tokens."""
-        name, prompted = self.active, self.current.prompted
-        if name is not None and prompted is not None:
-            tokens = hidden_states[:, prompted.rows :]
+        prompted, name = self.current.prompted, self.active
+        if prompted is None:
+            return self.base_layer(hidden_states, *args, **kwargs)
+        tokens = hidden_states[:, prompted.rows :]
+        if self.current.adapters is not None:
+            before = hidden_states[:, : prompted.rows]
+            prompts = self.mixed_prompts(self.current.adapters, before, tokens, prompted)
+            hidden_states = torch.cat([prompts, tokens], dim=1)
+        elif name is not None:
             prompts = self.prompts(name, tokens, prompted)
             hidden_states = torch.cat([prompts.to(tokens), tokens], dim=1)  # [b, p + n, d]
         return self.base_layer(hidden_states, *args, **kwargs)
+
+    def mixed_prompts(
+        self,
+        adapters: tuple[str, ...],
+        before: Float[Tensor, "b p d"],
+        tokens: Float[Tensor, "b n d"],
+        prompted: Prompted,
+    ) -> Float[Tensor, "b p d"]:
+        """Make the prompt rows of inputs that differ in their adapters, each group by itself.
+
+        Rows of adapters without prompts for this block are carried on.
+        """
+        own = [each for each in adapters for _ in range(len(tokens) // len(adapters))]  # beams
+        for name in dict.fromkeys(each for each in own if each in self.mept_experts):
+            places = torch.tensor([p for p, each in enumerate(own) if each == name])
+            places = places.to(tokens.device)
+            scope, divisor = prompted.scope[places], prompted.divisor[places]
+            group = replace(prompted, scope=scope, divisor=divisor)
+            routing = self.route(name, tokens[places], group, None)
+            before = before.index_copy(0, places, routing.prompts.to(before))
+        return before
 
     def prompts(
         self, name: str, tokens: Float[Tensor, "b n d"], prompted: Prompted

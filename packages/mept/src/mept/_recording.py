@@ -200,6 +200,12 @@ class _Scribe:
         prompted = block.current.prompted
         if block.active is None or prompted is None or prompted.replayed:  # it gets no rows, or few
             return
+        if block.current.adapters is not None:
+            raise InputError(
+                f"adapter_names ({', '.join(dict.fromkeys(block.current.adapters))}) must be left "
+                "out where routing is recorded, a record is of one adapter; choose it by "
+                "set_adapter"
+            )
         if block.active != self.record.adapter:
             raise InputError(
                 f"adapter ({block.active}) must be {self.record.adapter}, as when the record was "

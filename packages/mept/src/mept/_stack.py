@@ -88,12 +88,32 @@ class Stack(ABC):
         change_states(output, lambda states: states[:, -n:])
 
     def active(self, stack: PreTrainedModel) -> tuple[str, MeptConfig] | None:
-        """The prompts in use and their settings, if any are."""
+        """The prompts in use and their settings, if any are.
+
+        Those of inputs that differ in their adapters go by all names; what the stack reads of their
+        settings is the same.
+        """
         if self.current.is_bare:
             return None
         first = blocks_of(stack, self.family)[0]
         assert isinstance(first, PromptedBlock)
+        adapters = self.current.adapters
+        if adapters is not None and first.active is not None:
+            return ", ".join(adapters), first.settings[adapters[0]]
         return None if first.active is None else (first.active, first.settings[first.active])
+
+    def check_mixed(self, b: int) -> None:
+        """Refuse other than one adapter for each input, or for the beams of each.
+
+        Raises:
+            InputError: They are not as many.
+        """
+        adapters, beams = self.current.adapters, self.current.generation is not None
+        if adapters is not None and len(adapters) != b and (not beams or b % len(adapters)):
+            raise InputError(
+                f"adapter_names ({len(adapters)}) must be as many as the inputs ({b}); name one "
+                "for each"
+            )
 
     def read(
         self, stack: PreTrainedModel, arguments: Arguments
@@ -127,6 +147,7 @@ class Stack(ABC):
         lead: Int[Tensor, " b"] | None = None,
     ) -> None:
         """Put empty rows in front of embeddings and mask, and note that they are there."""
+        self.check_mixed(len(scope))
         rows = config.num_virtual_tokens
         mask = arguments.get("attention_mask")
         if mask is not None:

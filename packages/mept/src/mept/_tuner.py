@@ -164,17 +164,67 @@ class MeptModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        """Refuse a batch for several adapters, which PEFT would ignore.
+        """Give each input of a batch the prompts and the head of its own adapter.
 
         Raises:
-            InputError: `adapter_names` is given.
+            InputError: `adapter_names` are given in training, are not all there, or differ in what
+                a batch has but one of.
         """
-        if kwargs.get("adapter_names") is not None:
+        names = kwargs.get("adapter_names")
+        if names is None:
+            yield
+            return
+        heads = [m for m in self.modules() if isinstance(m, ModulesToSaveWrapper)]
+        self._check_mixed(tuple(names), heads)
+
+        def told(module: nn.Module, given: Any, settings: dict[str, Any]) -> Any:
+            return given, settings | {"adapter_names": list(names)}
+
+        handles = [m.register_forward_pre_hook(told, with_kwargs=True) for m in heads]
+        try:
+            with vars(self.model)[ATTRIBUTE].current.mixed(tuple(names)):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _check_mixed(self, names: tuple[str, ...], heads: list[ModulesToSaveWrapper]) -> None:
+        """Refuse adapters that one batch cannot have.
+
+        Raises:
+            InputError: See `_enable_peft_forward_hooks`.
+        """
+        given = ", ".join(dict.fromkeys(names))
+        unknown = [name for name in dict.fromkeys(names) if name not in self.peft_config]
+        if unknown or not names:
             raise InputError(
-                f"adapter_names ({', '.join(kwargs['adapter_names'])}) must be left out, a batch "
-                "has the prompts of one adapter; choose it by set_adapter"
+                f"adapter_names ({', '.join(unknown) or 'none'}) must be of "
+                f"{', '.join(self.peft_config)}; load them first, and run inputs without prompts "
+                "under disable_adapter"
             )
-        yield
+        if self.training:
+            raise InputError(
+                f"adapter_names ({given}) must be left out in training, where losses of routers "
+                "are of one adapter; call eval(), or train them one after the other"
+            )
+        large = [m.original_module for m in heads if any(m.original_module.children())]
+        if large:
+            raise InputError(
+                f"adapter_names ({given}) must be left out with a head of several modules "
+                f"({type(large[0]).__name__}), which PEFT runs for one adapter; choose it by "
+                "set_adapter"
+            )
+        for field in _OF_A_BATCH:
+            found = [getattr(self.peft_config[name], field) for name in dict.fromkeys(names)]
+            if any(value != found[0] for value in found):
+                raise InputError(
+                    f"adapter_names ({given}) must have one {field} in a batch "
+                    f"({', '.join(map(str, found))}); run them in batches of their own"
+                )
+
+
+_OF_A_BATCH = ("num_virtual_tokens", "routing_scope", "legacy_pool", "cross_attend_prompts")
+"""Settings that decide on masks and positions of a whole batch."""
 
 
 def _chosen_blocks(config: MeptConfig, names: list[str]) -> set[str]:
