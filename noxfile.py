@@ -91,6 +91,7 @@ PACKAGES = {
             "matching.py",
             "finetune.py",
             "ablation.py",
+            "prototypes.py",
             "tables.py",
             "limits.py",
         ),

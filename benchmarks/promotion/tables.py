@@ -26,6 +26,7 @@ from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 README = ROOT / "packages/promotion/README.md"
 FIGURES = ROOT / "docs/motion-figures.md"
 EXPORT = ROOT / "docs/export.md"
+PROTOTYPES = ROOT / "docs/prototypes.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
 
 
@@ -153,6 +154,31 @@ def finetune_table() -> str:
     return "\n".join(lines)
 
 
+def prototypes_table() -> str:
+    """How far cells are grouped as the true segments of rigid motion are."""
+    lines = ["| labels of cells | neighbours agree | adjusted Rand index |", "|---|---|---|"]
+    for name, figures in read(RESULTS / "prototypes.json")["segments"].items():
+        agree, index = figures["neighbours_agree"], figures["rand_index"]
+        lines.append(f"| {name} | {agree:.0%} | {index:.2f} |")
+    return "\n".join(lines)
+
+
+def prototypes_figures() -> str:
+    """The other figures of the prototypes, in words."""
+    record = read(RESULTS / "prototypes.json")
+    errors, overlaps = record["epe"], record["moves_itself_iou"]
+    gates = " and ".join(f"{gate:.2f}" for gate in record["gates"])
+    lines = (
+        f"Entropy of their usage, as a share of the largest: {record['usage_entropy']:.2f}",
+        f"Gates, of which each began at 0: {gates}",
+        f"Endpoint error of `predict`: {errors['with prototypes']:.2f} pixels; where prototypes "
+        f"hand nothing back: {errors['handing nothing back']:.2f}",
+        "What moves by itself, told by epipolar lines, intersection over union: "
+        f"{overlaps['found flow']:.2f} of the flow found, {overlaps['true flow']:.2f} of the true",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def with_tables(text: str) -> str:
     """A page with all tables that it has marks for."""
     makers = {
@@ -164,6 +190,8 @@ def with_tables(text: str) -> str:
         "export": export_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
+        "prototypes": prototypes_table,
+        "prototypes-figures": prototypes_figures,
     }
     for name, make in makers.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -175,7 +203,7 @@ def with_tables(text: str) -> str:
 
 def write_tables() -> None:
     """Make the tables of all pages anew."""
-    for path in (README, FIGURES, CARD, EXPORT):
+    for path in (README, FIGURES, CARD, EXPORT, PROTOTYPES):
         text = with_tables(path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
 
