@@ -88,6 +88,7 @@ PACKAGES = {
             "costs.py",
             "export_costs.py",
             "predict_costs.py",
+            "infer_lengths.py",
             "matching.py",
             "finetune.py",
             "ablation.py",

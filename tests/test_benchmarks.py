@@ -164,6 +164,7 @@ def test_the_pages_of_promotion_show_its_records(monkeypatch: pytest.MonkeyPatch
         "CARD": "| ProMotion |",
         "EXPORT": "| onnxruntime |",
         "PROTOTYPES": "| assignments |",
+        "SEQUENCES": "| 480 frames |",
     }
     for page, column in shown.items():
         text = tables[page].read_text(encoding="utf-8")

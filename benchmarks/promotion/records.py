@@ -32,6 +32,9 @@ PREDICT_CALLS = (
 PREDICT_SIZES = ((192, 256), (436, 1024), (1080, 1920))
 """At these sizes."""
 
+INFER_LENGTHS = (120, 480)
+"""Frames of the videos that the command is measured on."""
+
 COST_SIZES = ((96, 128), (128, 192), (192, 256), (384, 512), (448, 1024))
 """Of pictures whose time and memory is measured."""
 

@@ -10,6 +10,7 @@ from records import (
     CONSTANT,
     COST_SIZES,
     EXPORT_SIZES,
+    INFER_LENGTHS,
     METHODS,
     OURS,
     PREDICT_CALLS,
@@ -27,7 +28,9 @@ README = ROOT / "packages/promotion/README.md"
 FIGURES = ROOT / "docs/motion-figures.md"
 EXPORT = ROOT / "docs/export.md"
 PROTOTYPES = ROOT / "docs/prototypes.md"
+SEQUENCES = ROOT / "docs/sequences.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
+PAGES = README, FIGURES, CARD, EXPORT, PROTOTYPES, SEQUENCES
 
 
 def recorded(name: str, measured: str) -> dict[str, float]:
@@ -145,6 +148,20 @@ def export_table() -> str:
     return "\n".join(lines)
 
 
+def infer_lengths_table() -> str:
+    """Peak memory and processor seconds of the command, by the length of a video."""
+    lengths = [f"{length} frames" for length in INFER_LENGTHS]
+    lines = [f"| `promotion infer` to | {' | '.join(lengths)} |", "|---" * (1 + len(lengths)) + "|"]
+    for way, runs in read(RESULTS / "infer_lengths.json")["runs"].items():
+        cells = [
+            f"{runs[str(length)]['peak_bytes'] / 2**20:.0f} MiB, "
+            f"{runs[str(length)]['seconds']:.0f} s"
+            for length in INFER_LENGTHS
+        ]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def finetune_table() -> str:
     """Endpoint errors of the pairs before and after they were trained on."""
     record = read(RESULTS / "finetune.json")
@@ -188,6 +205,7 @@ def with_tables(text: str) -> str:
         "costs": costs_table,
         "predict-costs": predict_costs_table,
         "export": export_table,
+        "infer-lengths": infer_lengths_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
         "prototypes": prototypes_table,
@@ -203,7 +221,7 @@ def with_tables(text: str) -> str:
 
 def write_tables() -> None:
     """Make the tables of all pages anew."""
-    for path in (README, FIGURES, CARD, EXPORT, PROTOTYPES):
+    for path in PAGES:
         text = with_tables(path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
 

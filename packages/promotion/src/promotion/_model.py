@@ -275,11 +275,12 @@ class ProMotion(
         first = None
         for number, frame in enumerate(frames):
             seen = self._seen(frame, f"frame {number}")
-            first = first or seen
-            if seen.picture.shape != first.picture.shape:
+            shape = tuple(seen.picture.shape)
+            first = first or shape
+            if shape != first:
                 raise InputError(
-                    f"frame {number} ({tuple(seen.picture.shape)}) must have the shape of frame 0 "
-                    f"({tuple(first.picture.shape)}); resize one of them"
+                    f"frame {number} ({shape}) must have the shape of frame 0 ({first}); resize "
+                    "one of them"
                 )
             yield seen
 

@@ -43,7 +43,8 @@ def infer(pictures: Sequence[Path], output: Path, weights: Path, *options: str) 
 
 def written(folder: Path) -> list[str]:
     files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in files)
+    names = {path.relative_to(folder).as_posix() for path in files}
+    return sorted(names - {"infer.json", "frames.jsonl"})  # of every run
 
 
 def drawn(path: Path) -> Tensor:
@@ -155,8 +156,11 @@ def test_folder_is_gone_through_in_the_order_of_numbers(
     assert result["frames"][2] == {
         "image": str(frames[2]),
         "mean_flow": None,
+        "longest_flow": None,
         "occluded": None,
         "median_depth": pytest.approx(depths[2]),
+        "nearest": pytest.approx(motions[2].depth.min().item()),
+        "farthest": pytest.approx(motions[2].depth.max().item()),
     }
     assert [each["mean_flow"] for each in result["frames"][:2]] == pytest.approx(lengths)
 
@@ -286,8 +290,8 @@ def test_without_pictures_it_takes_the_pair_of_scikit_image(
     monkeypatch.delitem(sys.modules, "skimage", raising=False)
     assert infer([], tmp_path / "out", weights) == 2
     assert capsys.readouterr().err == (
-        "error: pictures (none given) must be one, two, or a folder of frames; name them, or "
-        'pip install "scikit-image" for its Motorcycle pair\n'
+        "error: pictures (none given) must be one, two, a folder of frames, or a video; name them, "
+        'or pip install "scikit-image" for its Motorcycle pair\n'
     )
     for seed, side in enumerate(("left", "right")):
         frame(package / "data" / f"motorcycle_{side}.png", seed)
@@ -300,8 +304,8 @@ def test_without_pictures_it_takes_the_pair_of_scikit_image(
     [
         (
             ["a.png", "b.png", "a.png"],
-            "pictures (3 given) must be one, two, or a folder of frames; put longer sequences into "
-            "a folder",
+            "pictures (3 given) must be one, two, a folder of frames, or a video; put longer "
+            "sequences into a folder",
         ),
         (["a.png", "c.png"], "pictures (c.png) must exist; check the path"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch.nn.functional as F
 from jaxtyping import UInt8
@@ -17,12 +18,22 @@ LONGEST_SIDE = 640
 FPS = 8
 """Frames a second."""
 
+MOST_FRAMES = 100
+"""Of an animation, which is in memory as a whole."""
+
 WHITE = 255
 
+T = TypeVar("T")
 
-def every(height: int, width: int) -> int:
+
+def every(height: int, width: int, *, longest: int = LONGEST_SIDE) -> int:
     """Of how many rows and columns one is shown."""
-    return -(-max(height, width) // LONGEST_SIDE)
+    return -(-max(height, width) // longest)
+
+
+def sparse(frames: Sequence[T]) -> Sequence[T]:
+    """All frames, or every so many where these are more than an animation has."""
+    return frames[:: -(-len(frames) // MOST_FRAMES)]
 
 
 def animate(path: Path, pictures: Sequence[UInt8[Tensor, "3 _ _"]]) -> None:

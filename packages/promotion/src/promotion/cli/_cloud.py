@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from promotion._pictures import as_picture
-from promotion.cli._infer_frames import check_sizes
+from promotion.cli._frames import check_sizes
 from promotion.cli._model_options import ModelOptions
 from promotion.geometry import pinhole, point_cloud, scene_flow, write_ply
 from tokenseek_common import InputError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -28,12 +30,27 @@ COLOURS = "viridis"  # from dark blue, uncertain, to yellow
 TICKS = 6
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What colours mean, alike in all pictures of a run.
+
+    Args:
+        flow: Motion with full colours, in pixels.
+        near: Depth with the brightest colour.
+        far: Depth with the darkest.
+    """
+
+    flow: float
+    near: float
+    far: float
+
+
 def pictures_of(
     motion: Motion,
     image1: Float[Tensor, "3 h w"],
     image2: Float[Tensor, "3 h w"] | None,
     *,
-    max_flow: float | None,
+    scale: Scale,
 ) -> dict[str, UInt8[Tensor, "3 _ _"]]:
     """Draw what was found.
 
@@ -41,19 +58,20 @@ def pictures_of(
         motion: What was found.
         image1: First frame, in [0, 1].
         image2: Second frame, where there is one.
-        max_flow: The motion with full colours, in pixels; None takes the longest.
+        scale: Of the colours.
 
     Returns:
         The pictures by their names; what was not found is left out. The last is an overview.
     """
-    drawn = {"depth": depth_picture(motion.depth, unit="")}  # metres mean nothing
+    depth = motion.depth.clamp(scale.near, scale.far)  # as rounded, it may lie beside
+    drawn = {"depth": depth_picture(depth, near=scale.near, far=scale.far, unit="")}
     if motion.assignments is not None:
         drawn["prototypes"] = prototype_overlay(motion.assignments, image1)
     frames = {"image1": to_bytes(image1)}
     if image2 is not None:
         frames["image2"] = to_bytes(image2)
         assert motion.flow is not None  # since there are two frames
-        drawn["flow"] = flow_picture(motion.flow, max_norm=max_flow)
+        drawn["flow"] = flow_picture(motion.flow, max_norm=scale.flow)
         drawn["warp"] = warp_overlay(image1, image2, motion.flow)
     if image2 is not None and motion.confidence is not None:
         assert motion.occlusion is not None  # as confidence

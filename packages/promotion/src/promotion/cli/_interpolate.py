@@ -8,8 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from promotion.cli._frames import Frames, frames_of, written
-from promotion.cli._infer_frames import check_sizes
+from promotion.cli._frames import Frames, check_sizes, frames_of, written
 from promotion.cli._model_options import ModelOptions
 from promotion.video import interpolate
 from promotion.viz._pillow import to_bytes

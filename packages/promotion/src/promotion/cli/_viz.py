@@ -11,7 +11,7 @@ import tyro
 from jaxtyping import UInt8
 from torch import Tensor
 
-from promotion.cli._animation import animate, every
+from promotion.cli._animation import animate, every, sparse
 from promotion.cli._natural import listed
 from promotion.cli._viz_maps import SUFFIXES, Kind, error_of, read_map
 from promotion.viz import error_picture, save_picture
@@ -43,8 +43,8 @@ class Viz(CommonOptions):
 
     What a file holds decides whether it is drawn as flow or depth. Pictures are called a_flow.png
     or a_depth.png. Of a folder, all files of one kind are drawn in one scale, and flow.gif or
-    depth.gif shows them one after the other: those that end in .flo, or else .dpt, .npz, .pfm or
-    .png.
+    depth.gif shows them, or a hundred of them, one after the other: those that end in .flo, or else
+    .dpt, .npz, .pfm or .png.
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
@@ -84,11 +84,11 @@ class Viz(CommonOptions):
         error = self._error(paths[0])
         if self.output is not None:
             fresh_folder(self.output, default="promotion-viz")
-        frames = []
+        frames, shown = [], set(sparse(paths))
         for path, drawn, target in zip(paths, ranges, targets, strict=False):
             found = read_map(path, self.depth_scale)
             save_picture(target, found.picture(drawn.least, drawn.largest))
-            if sequence:
+            if sequence and path in shown:
                 small = found.reduced(every(*found.valid.shape))
                 frames.append(small.picture(drawn.least, drawn.largest))
         if sequence:

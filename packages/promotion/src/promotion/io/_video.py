@@ -60,7 +60,7 @@ class VideoFile:
     def __len__(self) -> int:
         """How many frames it has; none is decoded."""
         with self._stream() as (container, stream):
-            return sum(packet.size > 0 for packet in container.demux(stream))
+            return sum(p.size > 0 and not p.is_discard for p in container.demux(stream))
 
     @property
     def fps(self) -> float:
