@@ -210,8 +210,8 @@ def test_a_span_is_the_likeliest_of_all_pieces_of_its_context(
         ),
         (
             ("--form", "regression"),
-            "task (docstrings) must have a number for an answer in form regression; choose another "
-            "--form, or give a task of your own as NAME=FILE",
+            "task (docstrings) must have a number for an answer in form regression; give a task "
+            "of your own as NAME=FILE, or train in another --form",
         ),
         (
             ("--form", "token-classification", "--task", "own={file}"),
@@ -248,6 +248,35 @@ def test_what_a_head_cannot_do_is_refused(
     assert main([*command, "-o", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == f"error: {expected}\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_head_is_asked_what_it_was_trained_for_and_no_other(
+    trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(form: str, *options: str) -> str:
+        capsys.readouterr()
+        assert main(["eval", str(trained[form]), "--device", "cpu", "--quiet", *options]) == 2
+        return capsys.readouterr().err.removeprefix("error: ")
+
+    file = trained["regression"].with_name("token-classification.jsonl")
+    other = ("--task", f"other={file}", "--labels", "O", "B-GLAD")
+    assert refused("token-classification", *other) == (
+        "task (other: O, B-GLAD) must have labels that the head was trained on (own: O, B-GLAD, "
+        "B-SAD); choose a task with them, or train on this one\n"
+    )
+    assert refused("regression", "--task", f"sst2={file}") == (
+        "task (sst2) must have a number for an answer in form regression; give a task of your "
+        "own as NAME=FILE, or train in another --form\n"
+    )
+
+
+def test_the_routing_of_any_head_is_shown_by_its_task(
+    trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form in ROWS:
+        out = tmp_path / form
+        found = told(capsys, "inspect", trained[form], "--no-pictures", "-o", out)
+        assert (found["grouped_by"], found["form"]) == ("task", form)
 
 
 def test_decoders_tell_numbers_and_do_not_label_words(

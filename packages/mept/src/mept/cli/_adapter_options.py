@@ -13,6 +13,7 @@ from mept.cli._options import flat
 from mept.cli._train_options import RANDOM
 from mept.training._classification import outputs_of
 from mept.training._forms import Form
+from mept.training._heads import HEADS, check_tasks
 from mept.training._models import load_base
 from mept.training._prompts import load_adapter
 from mept.training._saved import BASE, SavedAdapter
@@ -103,7 +104,8 @@ class AdapterOptions(OpenOptions):
         own = OwnTask(self.labels, self.text_fields, self.label_field, saved.asked.form)
         trained = {task.name: task for task in saved.asked.tasks}
         sources = find_sources(flat(self.task) or saved.specs, own, known=trained)
-        if saved.asked.form == "classification":
+        if saved.asked.form in HEADS:
+            check_tasks(saved.asked.form, [source.task for source in sources])
             for source in sources:
                 outputs_of(source.task, saved.asked.tasks)
         return sources

@@ -93,7 +93,7 @@ def check_tasks(form: FormName, tasks: Sequence[Task]) -> None:
             wanted = HEADS["classification" if head is None else form].answers
             raise InputError(
                 f"task ({task.name}) must have {wanted} for an answer in form {form}; "
-                "choose another --form, or give a task of your own as NAME=FILE"
+                "give a task of your own as NAME=FILE, or train in another --form"
             )
     if layout is not None and len(tasks) > 1:
         raise InputError(
