@@ -161,6 +161,7 @@ def test_the_pages_of_promotion_show_its_records(monkeypatch: pytest.MonkeyPatch
     shown = {
         "README": "| ProMotion |",
         "FIGURES": "| ProMotion |",
+        "BESIDE": "| raft_small |",
         "CARD": "| ProMotion |",
         "EXPORT": "| onnxruntime |",
         "PROTOTYPES": "| assignments |",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
 from packaging.requirements import Requirement
+from torch.distributed.run import get_args_parser
 
 import mept.cli._main
 import promotion.cli._main
@@ -88,21 +89,25 @@ def runs(words: list[str]) -> None:
         assert (ROOT / words[1]).exists(), words[1]
 
 
+MODULES_OF = {"promotion.cli": "promotion", "tokenseek_core": "tokenseek"}
+
+
 def launches(words: list[str]) -> None:
-    """Raise where accelerate does not take its options, or what it is to launch is none."""
-    given = launch_command_parser().parse_args(words[2:])
-    assert given.config_file is None or (ROOT / given.config_file).exists()
-    arguments = given.training_script_args
+    """Raise where a launcher does not take its options, or what it is to launch is none."""
+    if words[0] == "accelerate":
+        given = launch_command_parser().parse_args(words[2:])
+        assert given.config_file is None or (ROOT / given.config_file).exists()
+    else:
+        given = get_args_parser().parse_args(words[1:])
     if given.module:
-        assert given.training_script == "promotion.cli"
-        parsed(["promotion", *arguments])
+        parsed([MODULES_OF[given.training_script], *given.training_script_args])
     else:
         assert (ROOT / given.training_script).exists()
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     **dict.fromkeys(LINES, parsed),
-    "accelerate": launches,
+    **dict.fromkeys(("accelerate", "torchrun"), launches),
     **dict.fromkeys(("pip", "uvx"), installs),
     **dict.fromkeys(("python", "uv", "nox"), runs),
     **dict.fromkeys(("ls", "cd", "kill"), lambda words: None),

@@ -26,11 +26,12 @@ from samples import DEPTH_PAIRS, FLOW_PAIRS, ROOT, SIZES
 
 README = ROOT / "packages/promotion/README.md"
 FIGURES = ROOT / "docs/motion-figures.md"
+BESIDE = ROOT / "docs/beside.md"
 EXPORT = ROOT / "docs/export.md"
 PROTOTYPES = ROOT / "docs/prototypes.md"
 SEQUENCES = ROOT / "docs/sequences.md"
 CARD = ROOT / "packages/promotion/src/promotion/weights/README.md"
-PAGES = README, FIGURES, CARD, EXPORT, PROTOTYPES, SEQUENCES
+PAGES = README, FIGURES, BESIDE, CARD, EXPORT, PROTOTYPES, SEQUENCES
 
 
 def recorded(name: str, measured: str) -> dict[str, float]:

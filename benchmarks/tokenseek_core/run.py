@@ -35,7 +35,12 @@ from tokenseek_core.training._settings import AdapterName
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/tokenseek-core"
-PAGES = (ROOT / "README.md", ROOT / "packages/tokenseek-core/README.md", ROOT / "docs/costs.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "packages/tokenseek-core/README.md",
+    ROOT / "docs/costs.md",
+    ROOT / "docs/beside.md",
+)
 IN_SHORT = {
     "supervised-100": (0, 1, 2, 7, 8),
     "supervised-12": (1, 2, 3, 4),
