@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,12 +17,16 @@ pytestmark = pytest.mark.skipif(not SITE.exists(), reason="site/ is made by nox 
 
 
 @pytest.mark.parametrize("page", BUILT, ids=lambda page: str(page.relative_to(SITE)))
-def test_equations_are_whole_and_nothing_is_fetched_from_elsewhere(page: Path) -> None:
+def test_equations_and_links_are_whole_and_nothing_is_fetched(
+    page: Path,
+) -> None:
     text = page.read_text(encoding="utf-8")
     for equation in re.findall(r"<math.*?</math>", text, re.DOTALL):
         assert "\\" not in equation
     assert "klzzwxh" not in text  # where Markdown had put an escaped character
     assert "$$" not in text
+    for target in re.findall(r'<(?:a|img|link|script)\b[^>]+(?:href|src)="([^"#?:]+)[#?"]', text):
+        assert (page.parent / unquote(target)).exists(), target
     loaded = re.findall(r'<(?:link|script|img)[^>]+(?:href|src)="(https?://[^"]+)"', text)
     assert loaded == []
 

@@ -11,14 +11,14 @@ from comparison_costs import Cost, recorded_costs
 from comparison_intervals import Answered, difference
 from comparison_methods import Method, Shape
 from comparison_models import SETTINGS, Setting
-from comparison_plan import RESULTS, SEEDS, Plan, Record, record_of
+from comparison_plan import SEEDS, Plan, Record, record_of
 from comparison_starts import STARTS, recorded_starts
 from comparison_tasks import ROOT
 
 from tokenseek_common.data import TASKS
 
 PAGE = ROOT / "docs/comparison.md"
-FRONT = RESULTS / "front.png"
+FRONT = PAGE.parent / "figures/routed-prompts.png"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 OURS, BASELINE = "mept", "deep"
@@ -284,7 +284,7 @@ def setting_results(setting: Setting, title: str) -> list[str]:
             shapes_table(plan),
             "Experts that at least one in a hundred choices of the test samples fell on:",
             experts_table(plan),
-            f"![Mean score against active prompt parameters](../{FRONT.relative_to(ROOT)})",
+            f"![Mean score against active prompt parameters](figures/{FRONT.name})",
         ]
     elif STARTS.exists():
         parts += ["Before anything is learnt, three seeds (none has no prompts):", starts_table()]

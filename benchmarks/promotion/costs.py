@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from records import COST_SIZES, RESULTS, RIVALS_OF_COST, read, write
+from samples import ROOT
 from torch import Tensor
 
 from promotion import ProMotion
@@ -165,7 +166,7 @@ def main() -> None:
         records.append(read(path))
         sys.stdout.write(f"{path.name}: {json.dumps(records[-1]['seconds'])}\n")
         sys.stdout.flush()
-    plot(records, CELLS / "costs.png")
+    plot(records, ROOT / "docs/figures/motion-costs.png")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from records import RESULTS, read, weights_hash, write
-from samples import held_out
+from samples import ROOT, held_out
 
 from promotion import ProMotion
 from promotion._pretrained import SHIPPED
@@ -66,7 +66,7 @@ def plot(records: list[dict[str, dict[str, float]]]) -> None:
     axes.set(xscale="log", xlabel="cells of a picture", ylabel="error of the start / motion")
     axes.set_ylim(bottom=0)
     axes.legend()
-    figure.savefig(CELLS / "matching.png", dpi=110)
+    figure.savefig(ROOT / "docs/figures/matching.png", dpi=110)
 
 
 @torch.no_grad()

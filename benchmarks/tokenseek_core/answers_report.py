@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from answers import (
@@ -18,12 +19,11 @@ from answers import (
     HEAD,
     LOSS_ROWS,
     METHODS,
-    RESULTS,
     recorded,
 )
 from answers_tasks import MADE, REAL, TAILS
 
-PICTURE = RESULTS / "answers.png"
+PICTURE = Path(__file__).parents[2] / "docs/figures/answers.png"
 LABELS = {
     DENSE: "dense",
     ANSWERS: "all that carry the loss, a tenth of the others",

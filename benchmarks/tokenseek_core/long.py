@@ -3,8 +3,8 @@
 A Llama of 38 million parameters in float32 with AdamW, one sequence, all of its tokens supervised,
 one thread. Each cell is measured in a process of its own and kept in
 benchmarks/results/tokenseek-core/long.json; cells that are there already are not measured again.
-Lengths that nobody would wait for are forecast on tensors without memory. The figure beside it has
-both, and a cell above its limit ends with exit code 1.
+Lengths that nobody would wait for are forecast on tensors without memory. docs/figures has both
+drawn, and a cell above its limit ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tokenseek_core.estimate._plans import Plan, ids
 from tokenseek_core.inspect import Method, chunked_loss, using
 
 RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/long.json"
-FIGURE = RESULT.with_suffix(".png")
+FIGURE = Path(__file__).parents[2] / "docs/figures/long-sequences.png"
 
 LENGTHS = (2048, 8192, 16384, 32768)
 FORECAST = (2048, 8192, 16384, 32768, 65536, 131072)
