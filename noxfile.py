@@ -256,6 +256,12 @@ def browser(session: nox.Session) -> None:
     run_own_tests(session, "tokenseek-core", "-m", "browser", folder="browser")
 
 
+@nox.session(default=False, venv_backend="none")  # the workspace's environment has all readers
+def fuzz(session: nox.Session) -> None:
+    """Read a million damaged files, or as the arguments say; goes on where it stopped."""
+    in_workspace(session, "python", "packages/promotion/tests/fuzzing.py", *session.posargs)
+
+
 @nox.session(default=False, requires=["build"])
 def evaluation(session: nox.Session) -> None:
     """Score what `tokenseek finetune` saved by lm-evaluation-harness."""

@@ -21,7 +21,7 @@ from promotion.viz import depth_picture, flow_picture, prototype_overlay, warp_o
 
 NAMES = ("confidence", "depth", "flow", "occlusion", "overview", "prototypes", "warp")
 PLAIN = tuple(name for name in NAMES if name not in ("confidence", "occlusion"))
-SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
+SUFFIXES = ".avif, .bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
 
 
 def frame(path: Path, seed: int, *, height: int = 33, width: int = 50) -> Path:
@@ -329,7 +329,10 @@ def test_without_pictures_it_takes_the_pair_of_scikit_image(
             ["text.txt"],
             "text.txt must end in one of {suffixes}; convert it or choose another name",
         ),
-        (["text.png"], "text.png must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it"),
+        (
+            ["text.png"],
+            "text.png must be one of AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it",
+        ),
         (
             ["tiny.png"],
             "tiny.png (8 x 50) must have at least 16 pixels to each side; enlarge it",

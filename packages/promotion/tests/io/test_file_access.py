@@ -91,7 +91,7 @@ def test_a_name_that_no_file_can_have_is_said() -> None:
         (lambda path: write_flow(path, torch.zeros(2, 3, 4)), ".flo, .flo5, .npz, .pfm, .png"),
         (read_depth, ".dpt, .npz, .pfm, .png"),
         (lambda path: write_depth(path, torch.ones(3, 4)), ".dpt, .npz, .pfm, .png"),
-        (read_image, ".bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"),
+        (read_image, ".avif, .bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"),
         (
             lambda path: write_image(path, torch.zeros(3, 3, 4)),
             ".bmp, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp",

@@ -209,7 +209,7 @@ def test_other_kinds_of_image_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileFormatError) as refusal:
         read_image(path)
     assert str(refusal.value) == (
-        f"{path} must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it"
+        f"{path} must be one of AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert it"
     )
 
 
@@ -302,3 +302,12 @@ def test_an_image_that_its_format_cannot_hold_is_refused(tmp_path: Path) -> None
         "limit of 16383 pixels); write a .png instead"
     )
     assert not path.exists()
+
+
+def test_avif_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.avif"
+    shown = np.linspace(0, 255, 32 * 48).reshape(32, 48).astype(np.uint8)
+    Image.fromarray(shown).convert("RGB").save(path, quality=100)
+    found = read_image(path)
+    assert found.shape == (3, 32, 48)
+    assert (found - torch.from_numpy(shown) / 255).abs().max() < 0.05

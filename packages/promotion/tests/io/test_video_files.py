@@ -109,3 +109,25 @@ def test_frames_are_turned_as_the_file_says(tmp_path: Path) -> None:
     assert frame.shape == (3, 48, 32)
     assert frame[:, :20].mean() > 0.8
     assert frame[:, 28:].mean() < 0.2
+
+
+def test_notes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "bar.mp4"
+    with VideoWriter(path, fps=10) as writer:
+        writer.add(pictures(1, 32, 48)[0])
+    content = path.read_bytes()
+    assert b"Lavf" in content  # who wrote it
+    path.write_bytes(content.replace(b"Lavf", b"\x8a\xffvf"))
+    assert len(list(VideoFile(path))) == 1
+
+
+def test_frames_of_more_pixels_than_may_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bar.mp4"
+    with VideoWriter(path, fps=10) as writer:
+        writer.add(pictures(1, 32, 48)[0])
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 32 * 48 - 1)
+    with pytest.raises(FileFormatError) as caught:
+        list(VideoFile(path))
+    assert str(caught.value).startswith(f"{path} must hold at most 1535 pixels; ")

@@ -15,6 +15,7 @@ from torch import Tensor
 from promotion.io._codec import by_suffix
 from promotion.io._errors import FileFormatError, reason
 from promotion.io._files import opened, replace_file
+from promotion.io._jpeg_data import check_jpeg_data
 from promotion.io._known import layout
 from promotion.io._limit import check_pixels, too_large
 from promotion.io._png_data import check_png_data
@@ -40,7 +41,7 @@ WRITTEN_FORMATS = {
 }
 """What is read and written, by suffix, as pillow calls it."""
 
-IMAGE_FORMATS = WRITTEN_FORMATS | {".gif": "GIF", ".pgm": "PPM"}
+IMAGE_FORMATS = WRITTEN_FORMATS | {".avif": "AVIF", ".gif": "GIF", ".pgm": "PPM"}
 """What is read."""
 
 _EIGHT_BIT = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"})
@@ -54,12 +55,13 @@ def read_image(path: str | os.PathLike[str]) -> Float32[Tensor, "3 h w"]:
     camera's note that it was turned is left aside, or the image would no longer fit its flow.
 
     Args:
-        path: A ``.png``, ``.jpg``, ``.ppm``, ``.pgm``, ``.webp``, ``.tiff``, ``.bmp`` or ``.gif``
-            file.
+        path: A ``.png``, ``.jpg``, ``.ppm``, ``.pgm``, ``.webp``, ``.avif``, ``.tiff``, ``.bmp`` or
+            ``.gif`` file.
 
     Raises:
         InputError: If the file is missing or unreadable, or its suffix unknown.
-        FileFormatError: If it is none of these images, damaged, an animation, or of more pixels
+        FileFormatError: If it is none of these images, damaged or lacks pixels, an animation, a
+            TIFF that holds JPEG, of which that cannot be told, or of more pixels
             than pillow's limit against decompression bombs.
 
     Example:
@@ -75,7 +77,10 @@ def read_image(path: str | os.PathLike[str]) -> Float32[Tensor, "3 h w"]:
                 _check_frames(image, file.name)
                 if image.format == "PNG":
                     check_png_data(file)
+                _check_parts(image, file.name)
                 pixels = _rgb(image, file.name)
+                if image.format in ("JPEG", "MPO"):
+                    check_jpeg_data(file, pixels)
         except FileFormatError:
             raise
         except UnidentifiedImageError as error:
@@ -125,6 +130,27 @@ def _check_frames(image: Image.Image, name: str) -> None:
         raise FileFormatError(
             f"{name} must be a single picture ({frames} frames found); write its frames into a "
             "folder"
+        )
+
+
+def _check_parts(image: Image.Image, name: str) -> None:
+    """Refuse a picture of which the file holds only parts; pillow leaves the rest black."""
+    if image.format == "TIFF" and image.info.get("compression") == "jpeg":
+        raise FileFormatError(
+            f"{name} must not be compressed as JPEG within TIFF, of which missing pixels cannot be "
+            "told; convert it"
+        )
+    if image.format not in ("GIF", "TIFF"):
+        return
+    boxes = {tile.extents for tile in image.tile}  # type: ignore[attr-defined]  # of image files
+    found = sum(
+        (min(right, image.width) - left) * (min(lower, image.height) - upper)
+        for left, upper, right, lower in boxes
+    )
+    if found < image.width * image.height:
+        raise FileFormatError(
+            f"{name} must hold all of its {image.width} x {image.height} pixels ({found} found); "
+            "fetch or write it again"
         )
 
 

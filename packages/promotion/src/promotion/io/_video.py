@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from promotion.io._errors import FileFormatError
+from promotion.io._errors import FileFormatError, reason
 from promotion.io._files import opened
 from promotion.io._limit import check_pixels
 from tokenseek_common import InputError
@@ -53,6 +53,7 @@ class VideoFile:
         """Frames in [0, 1], turned as the file says."""
         with self._stream() as (container, stream):
             for frame in container.decode(stream):
+                check_pixels(str(self.path), height=frame.height, width=frame.width)
                 pixels: np.ndarray = frame.to_ndarray(format="rgb24")
                 upright = np.rot90(pixels, frame.rotation // 90).copy()
                 yield torch.from_numpy(upright).permute(2, 0, 1) / 255
@@ -72,15 +73,18 @@ class VideoFile:
     def _stream(self) -> Iterator[tuple[Any, Any]]:
         av = _av(self.path)
         try:
-            with av.open(str(self.path)) as container:
+            with av.open(str(self.path), metadata_errors="replace") as container:
                 if not container.streams.video:
                     raise FileFormatError(f"{self.path} must hold a video stream; name another")
                 stream = container.streams.video[0]
                 check_pixels(str(self.path), height=stream.height, width=stream.width)
                 yield container, stream
-        except av.FFmpegError as error:
+        except FileFormatError:
+            raise
+        except Exception as error:  # PyAV raises a dozen kinds for damaged bytes
+            said = getattr(error, "strerror", None) or reason(error)
             raise FileFormatError(
-                f"{self.path} must be a video that ffmpeg reads ({error.strerror}); convert it"
+                f"{self.path} must be a video that ffmpeg reads ({said}); convert it"
             ) from error
 
 
