@@ -58,6 +58,11 @@ def test_a_readme_is_short_and_stands_alone_on_a_package_index(member: Member) -
     assert relative == []
 
 
+def test_the_reference_has_every_command() -> None:
+    shown = [block.text.split() for block in blocks(DOCS / "reference" / "commands.md", "help")]
+    assert shown == [[name, command] for name, line in LINES.items() for command in line]
+
+
 def parsed(words: list[str]) -> None:
     """Raise where a command is none, or does not take its options."""
     name, *options = words

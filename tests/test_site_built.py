@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from api_surface import FROZEN
 from site_pages import PAGES
-from workspace import ROOT
+from workspace import MODULES, ROOT
 
 SITE = ROOT / "site"
 BUILT = [SITE / page.relative_to(ROOT / "docs").with_suffix(".html") for page in PAGES]
@@ -41,3 +43,17 @@ def test_the_reference_shows_defaults_and_helps_of_fields() -> None:
     assert field_options("10") == field_options("None") == {}
     page = (SITE / "reference" / "mept.html").read_text(encoding="utf-8")
     assert "Prompt rows in front of the tokens of every layer." in page
+
+
+@pytest.mark.parametrize("package", MODULES)
+def test_the_reference_shows_every_public_name(package: str) -> None:
+    for module, names in json.loads(FROZEN.read_text(encoding="utf-8"))[package].items():
+        text = (SITE / "reference" / f"{module}.html").read_text(encoding="utf-8")
+        shown = set(re.findall(rf'id="{re.escape(module)}\.(\w+)"', text))
+        assert set(names) - {"__version__"} <= shown
+
+
+def test_the_reference_shows_the_options_of_commands() -> None:
+    text = (SITE / "reference" / "commands.html").read_text(encoding="utf-8")
+    assert "usage: promotion infer" in text
+    assert text.count("-h, --help") == text.count("<h3")
