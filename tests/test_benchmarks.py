@@ -69,6 +69,8 @@ def test_long_steps_are_within_their_limits() -> None:
     record = json.loads(long["RESULT"].read_text(encoding="utf-8"))
     assert any(way.limits for way in long["WAYS"].values())
     assert long["above_limits"](record) == []
+    text = long["PAGE"].read_text(encoding="utf-8")
+    assert text == long["with_table"](text)
 
 
 def test_the_study_shows_its_records_and_its_rule_gives_the_default(

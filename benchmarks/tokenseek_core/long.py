@@ -3,8 +3,8 @@
 A Llama of 38 million parameters in float32 with AdamW, one sequence, all of its tokens supervised,
 one thread. Each cell is measured in a process of its own and kept in
 benchmarks/results/tokenseek-core/long.json; cells that are there already are not measured again.
-Lengths that nobody would wait for are forecast on tensors without memory. docs/figures has both
-drawn, and a cell above its limit ends with exit code 1.
+Lengths that nobody would wait for are forecast on tensors without memory. Both go to docs/costs.md,
+and a cell above its limit ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from tokenseek_core.inspect import Method, chunked_loss, using
 
 RESULT = Path(__file__).parents[2] / "benchmarks/results/tokenseek-core/long.json"
 FIGURE = Path(__file__).parents[2] / "docs/figures/long-sequences.png"
+
+PAGE = Path(__file__).parents[2] / "docs/costs.md"
+BEGIN, END = "<!-- long: begin -->", "<!-- long: end -->"
 
 LENGTHS = (2048, 8192, 16384, 32768)
 FORECAST = (2048, 8192, 16384, 32768, 65536, 131072)
@@ -197,6 +200,30 @@ def above_limits(record: dict[str, Any]) -> list[str]:
     return found
 
 
+def table(record: dict[str, Any]) -> str:
+    """GiB at the peak and processor seconds by length; in brackets what is forecast."""
+    lines = [f"| tokens | {' | '.join(way.label for way in WAYS.values())} |"]
+    lines.append("|---" * (1 + len(WAYS)) + "|")
+    for length in FORECAST:
+        row = [f"{length // 1024}k"]
+        for name in WAYS:
+            cell = record["measured"].get(name, {}).get(str(length))
+            if cell is None:
+                peak = record["forecast"][name][str(length)] + record["process_gib"]
+                row.append(f"({peak:.1f})")
+            else:
+                row.append(f"{cell['peak_gib']:.1f}, {cell['cpu_seconds']:.0f} s")
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def with_table(text: str) -> str:
+    """The page with the table of the record."""
+    before, rest = text.split(BEGIN)
+    made = table(json.loads(RESULT.read_text(encoding="utf-8")))
+    return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
+
+
 def main() -> int:
     """Measure what is missing, forecast, draw, and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -231,6 +258,7 @@ def main() -> int:
     }
     write(record)
     plot(record)
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     failures = above_limits(record)
     for failure in failures:
         sys.stderr.write(f"error: {failure}\n")
