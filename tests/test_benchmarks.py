@@ -132,6 +132,36 @@ def test_the_page_of_routers_shows_its_records_and_the_default_is_the_best_of_th
     assert max(dev, key=lambda name: dev[name]) == report["OURS"]
 
 
+def test_the_page_of_mixtures_shows_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/mixture_report.py"))
+    text = report["PAGE"].read_text(encoding="utf-8")
+    assert text == report["with_results"](text)
+
+
+def test_backward_transfer_is_what_tasks_but_the_last_have_gained_since_they_were_learnt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/mixture_report.py"))
+    matrix = [{"a": 0.9, "b": 0.1, "c": 0.2}, {"a": 0.5, "b": 0.8, "c": 0.3}]
+    matrix.append({"a": 0.6, "b": 0.6, "c": 0.7})
+    run = {"order": ["a", "b", "c"], "matrix": matrix}
+    assert report["backward_transfer"](run) == pytest.approx((0.6 - 0.9 + 0.6 - 0.8) / 2)
+    assert report["average_accuracy"](run) == pytest.approx((0.6 + 0.6 + 0.7) / 3)
+    assert report["learning_accuracy"](run) == pytest.approx((0.9 + 0.8 + 0.7) / 3)
+
+
+def test_the_interval_of_equal_differences_is_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks/mept")
+    report = runpy.run_path(str(ROOT / "benchmarks/mept/mixture_report.py"))
+    runs = [{0: {"test": {"a": at, "b": at}}} for at in (0.75, 0.5)]
+    assert report["difference"](*runs, ["a", "b"]) == (25.0, 25.0, 25.0)
+    wide = {0: {"test": {"a": 0.75, "b": 0.25}}}
+    found, low, high = report["difference"](wide, runs[1], ["a", "b"])
+    assert (found, low, high) == pytest.approx((0, -25, 25))
+
+
 def test_chosen_rates_of_the_comparison_lie_between_two_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
