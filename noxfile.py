@@ -204,7 +204,17 @@ def integration(session: nox.Session) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-NOT_QUICK = ("slow", "distributed", "real", "matrix", "trainers", "browser", "evaluation", "site")
+NOT_QUICK = (
+    "reliability",
+    "slow",
+    "distributed",
+    "real",
+    "matrix",
+    "trainers",
+    "browser",
+    "evaluation",
+    "site",
+)
 
 
 @nox.session(default=False, venv_backend="none")  # on the sources, as the developer edits them
@@ -269,6 +279,22 @@ def evaluation(session: nox.Session) -> None:
     """Score what `tokenseek finetune` saved by lm-evaluation-harness."""
     install(session, ["tokenseek-core"], HARNESS, *pins(session))
     run_own_tests(session, "tokenseek-core", "-m", "evaluation", folder="evaluation")
+
+
+@nox.session(default=False, requires=["build"])
+def reliability(session: nox.Session) -> None:
+    """Kill trainings, fill their disks, let them meet, and run them for long."""
+    install(session, list(PACKAGES), *pins(session))
+    helpers = "--override-ini=pythonpath=tests packages/mept/tests"
+    tests = ["pytest", "tests/reliability", "-m", "reliability", helpers, *SLOWEST]
+    session.run(*tests, *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(default=False, venv_backend="none")  # on copies of the sources
+def mutation(session: nox.Session) -> None:
+    """Change what everything rests on, a place at a time, and count what no test notices."""
+    with_tool = ["--with", "cosmic-ray>=8.4"]
+    in_workspace(session, *with_tool, "python", "tests/mutation.py", *session.posargs)
 
 
 @nox.session(default=False)

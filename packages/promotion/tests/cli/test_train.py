@@ -116,6 +116,7 @@ def test_a_training_that_was_asked_to_end_is_resumed_exactly(
     )
     with (cut / "log.jsonl").open("a") as log:  # of a step after the checkpoint
         log.write(json.dumps({"step": 2, "epe": 1.0}) + "\n")
+        log.write('{"step": 3, "ep')  # and cut off
     assert main(["train", "--config", config, "--output", str(cut), "--resume"]) == 0
     assert steps_of(cut) == [1, 2, 3]
     whole = tmp_path / "whole"
@@ -184,6 +185,29 @@ def test_checkpoints_of_shards_are_not_resumed_whole(
         "error: FSDP2 (False) must be True, as in the training that is resumed; "
         "start accelerate as for that one\n"
     )
+
+
+def test_files_that_have_changed_meanwhile_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pairs"
+    made = ["synth", "--output", str(folder), "--count", "2", "--height", "32", "--width", "40"]
+    assert main([*made, "--quiet"]) == 0
+    stages = [STAGE | {"folders": [str(folder)]}]
+    options = ["train", "--config", write(tmp_path, stages=stages), "--output", f"{tmp_path}/run"]
+    assert main(options) == 1
+    ended.undo()
+    capsys.readouterr()
+    truth = next(folder.rglob("*.flo"))
+    content = truth.read_bytes()
+    truth.write_bytes(content + b"0")
+    assert main([*options, "--resume"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: folders ({folder}) must hold the files of the training that is resumed; "
+        "restore them, or start anew in another --output\n"
+    )
+    truth.write_bytes(content)
+    assert main([*options, "--resume", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from promotion import ProMotion, ProMotionConfig
-from promotion.cli._train import from_main, told_once
+from promotion.cli._train import told_once
 from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._processes import start_processes
 from tokenseek_common import InputError, RunError
@@ -115,12 +114,3 @@ def test_other_processes_leave_in_silence(error: Exception, code: int) -> None:
     with pytest.raises(SystemExit) as exited, told_once(state):
         raise error
     assert (exited.value.code, left) == (code, [True])
-
-
-def test_other_processes_take_what_the_main_one_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broadcast(outcome: list[Any]) -> None:
-        outcome[0] = "decided"
-
-    monkeypatch.setattr("promotion.cli._train.broadcast_object_list", broadcast)
-    state: Any = SimpleNamespace(is_main_process=False)
-    assert from_main(state, os.getcwd) == "decided"

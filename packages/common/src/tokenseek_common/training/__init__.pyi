@@ -6,6 +6,7 @@ from ._memory_callback import MemoryCallback
 from ._processes import Processes
 from ._quiet import transformers_quiet
 from ._signals import asked_to_end, ended
+from ._writing import claimed, saving
 
 __all__ = [
     "FiniteTrainer",
@@ -14,7 +15,9 @@ __all__ = [
     "Standing",
     "Watch",
     "asked_to_end",
+    "claimed",
     "ended",
+    "saving",
     "set_aside",
     "standing_of",
     "train_to_end",

@@ -68,7 +68,8 @@ def train_to_end(
         The Trainer's state after its last step.
 
     Raises:
-        RunError: A step was not finite, or SIGTERM came.
+        RunError: A step was not finite, SIGTERM came, a checkpoint could not be written, or another
+            process of the training ended.
         KeyboardInterrupt: Ctrl-C came; once it has saved the run, twice at once.
 
     Example:
@@ -86,7 +87,8 @@ def train_to_end(
         trainer.add_callback(EndWhenAsked(signals, processes))
         if movement_check:
             trainer.add_callback(MovementWatch(console, stack, at_rest))
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with processes.together(trainer.kept):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     if state.global_step < state.max_steps:
         raise ended(

@@ -21,6 +21,7 @@ from transformers import (
 from tokenseek_common._errors import RunError
 from tokenseek_common.cli import Console
 from tokenseek_common.training._checkpoints import standing_of
+from tokenseek_common.training._writing import saving
 from tokenseek_common.tuning import parameter_groups
 
 
@@ -76,6 +77,22 @@ class FiniteTrainer(Trainer):
         self.step_loss += value
         return loss
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save what a run needs to go on.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        remedy = f"go on with the same options and --resume ({self.kept()})"
+        with saving(Path(str(self.args.output_dir)), remedy):
+            super()._save_checkpoint(*args, **kwargs)
+
+    def kept(self) -> str:
+        """What a run that ends now can go on from."""
+        folder = Path(str(self.args.output_dir))
+        healthy = standing_of(folder, processes=self.args.world_size).checkpoint
+        return f"{healthy} is healthy" if healthy else "no checkpoint was saved before"
+
     def check_finite(self, name: str, value: float) -> None:
         """Stop the run where a figure of the current step is not finite.
 
@@ -84,11 +101,9 @@ class FiniteTrainer(Trainer):
         """
         if math.isfinite(value):
             return
-        healthy = standing_of(Path(str(self.args.output_dir))).checkpoint
-        kept = f"{healthy} is healthy" if healthy else "no checkpoint was saved before"
         raise RunError(
             f"{name} ({value}) must be finite, but is not at step {self.state.global_step + 1}; "
-            f"{self.remedy} ({kept})"
+            f"{self.remedy} ({self.kept()})"
         )
 
 

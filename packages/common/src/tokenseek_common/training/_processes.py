@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -37,7 +38,7 @@ class Processes:
 
     @classmethod
     def joined(cls, device: torch.device) -> Self:
-        """Join those that were started with this one, if there are any.
+        """Join those that were started with this one, if there are any, each with a whole model.
 
         Args:
             device: Where one alone would compute; of several, each has one of that kind.
@@ -106,9 +107,38 @@ class Processes:
         added: list[float] = total.tolist()
         return added
 
+    @contextmanager
+    def together(self, kept: Callable[[], str]) -> Iterator[None]:
+        """Tell in a sentence that another process has ended while this one waited for it.
+
+        Args:
+            kept: Says what is still there.
+
+        Raises:
+            RunError: It has.
+        """
+        try:
+            yield
+        except RunError:
+            raise
+        except RuntimeError as error:  # of gloo and NCCL
+            if self.count == 1 or not is_of_others(error):
+                raise
+            raise RunError(
+                "another process of the training has ended; see what it said, and go on with the "
+                f"same options and --resume ({kept()})"
+            ) from error
+
     def leave(self) -> None:
         """Part, once all is done."""
         if self.count > 1:
             from accelerate import PartialState
 
             PartialState().destroy_process_group()
+
+
+def is_of_others(error: Exception) -> bool:
+    """Whether an error says that another process cannot be reached."""
+    said = str(error).lower()
+    lost = any(word in said for word in ("gloo", "connection closed", "connection reset", "nccl"))
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
@@ -54,7 +54,7 @@ from tokenseek_common.cli import (
     require_one_process,
     resolve_dtype,
 )
-from tokenseek_common.training import Standing, set_aside, standing_of
+from tokenseek_common.training import Standing, claimed, saving, set_aside, standing_of
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,14 @@ class Train(TrainOptions):
         )
         if standing is not None:
             check_record(standing.folder.parent, self.decisive, splits.fingerprints)
-        with libraries_quiet(console), self._base(standing, console) as place:
+        with (
+            libraries_quiet(console),
+            ExitStack() as held,
+            self._base(standing, console) as place,
+        ):
             ready = self._prepare(place, splits, device, console)
             scored = {source.task.name: source.scored for source in sources}
-            folder = self._open_folder(ready, place, splits, scored, standing, console)
+            folder = self._open_folder(ready, place, splits, scored, standing, console, held)
             fitted = self._fit(ready, folder, standing, device, console)
             trained = time.perf_counter()
             self._save(ready, folder)
@@ -198,9 +202,11 @@ class Train(TrainOptions):
         scored: dict[str, str | None],
         standing: Standing | None,
         console: Console,
+        held: ExitStack,
     ) -> Path:
-        """Make the output folder, or make room in that of the interrupted run."""
+        """Make the output folder, or make room in that of the interrupted run, and hold it."""
         if standing is not None:
+            held.enter_context(claimed(standing.folder.parent))
             for checkpoint, damage in standing.cut_off.items():
                 console.note(f"skipping {checkpoint}, {damage}")
             set_aside(standing)
@@ -208,6 +214,7 @@ class Train(TrainOptions):
             console.note(f"resuming from {standing.checkpoint or 'the beginning'}")
         else:
             folder = fresh_folder(self.output, default="mept-train")
+            held.enter_context(claimed(folder))
             if self.source == RANDOM:
                 copytree(place, folder / BASE)
             write_record(folder, self.decisive, splits.fingerprints, scored)
@@ -242,9 +249,10 @@ class Train(TrainOptions):
 
     def _save(self, ready: Ready, folder: Path) -> None:
         """Write the adapter, its tokenizer and how to ask it."""
-        ready.model.save_pretrained(folder / ADAPTER)
-        ready.base.tokenizer.save_pretrained(folder / ADAPTER)
-        write_asked(folder / ADAPTER, self.source, ready.asked)
+        with saving(folder, "go on with the same options and --resume"):
+            ready.model.save_pretrained(folder / ADAPTER)
+            ready.base.tokenizer.save_pretrained(folder / ADAPTER)
+            write_asked(folder / ADAPTER, self.source, ready.asked)
 
     def _tell(
         self,

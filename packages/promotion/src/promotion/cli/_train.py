@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 
 from promotion.training import Trainer, TrainingConfig, read_training_config
 from promotion.training._folder import open_training
@@ -20,8 +19,7 @@ from promotion.training._processes import start_processes
 from promotion.training._start import start_model
 from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import CommonOptions, Console, first_device, on_unless
-
-T = TypeVar("T")
+from tokenseek_common.training import Processes, claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +61,10 @@ class Train(CommonOptions):
         """Train, on all processes; the main one tells."""
         device = first_device(self.device)
         state = PartialState(cpu=device.type == "cpu")
-        with told_once(state):
+        with told_once(state), ExitStack() as held:
             accelerator = start_processes()
-            config, folder = from_main(state, self._prepare)
+            processes = Processes(state.num_processes, state.process_index, state.device)
+            config, folder = processes.on_first(lambda: self._prepare(held))
             own = console if state.is_main_process else Console(quiet=True)
             started = time.perf_counter()
             Trainer(
@@ -80,8 +79,8 @@ class Train(CommonOptions):
             seconds = time.perf_counter() - started
             self._tell(console, config, folder, seconds, state.num_processes)
 
-    def _prepare(self) -> tuple[TrainingConfig, Path]:
-        """Read the config and open the folder."""
+    def _prepare(self, held: ExitStack) -> tuple[TrainingConfig, Path]:
+        """Read the config, open the folder, and hold it."""
         if self.tensorboard:
             check_tensorboard()
         config = read_training_config(self.config)
@@ -90,7 +89,9 @@ class Train(CommonOptions):
         config.open_folders()
         if config.start is not None:
             start_model(config)  # refuses weights that do not fit while there is no folder yet
-        return config, open_training(config, self.output, resume=self.resume)
+        folder = open_training(config, self.output, resume=self.resume)
+        held.enter_context(claimed(folder))
+        return config, folder
 
     def _tell(
         self,
@@ -132,21 +133,6 @@ CODES = {InputError: 2, RunError: 1, KeyboardInterrupt: 130}
 
 FIGURES = ("epe", "abs_rel")
 """How the names of an evaluation's figures begin."""
-
-
-def from_main(state: PartialState, decide: Callable[[], T]) -> T:
-    """What the main process decides, on every process; what it cannot do, too."""
-    outcome: list[Any] = [None]
-    if state.is_main_process:
-        try:
-            outcome[0] = decide()
-        except InputError as error:
-            outcome[0] = error
-    broadcast_object_list(outcome)
-    if isinstance(outcome[0], InputError):
-        raise outcome[0]
-    decided: T = outcome[0]
-    return decided
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from promotion.training._config import (
@@ -15,6 +17,9 @@ from tokenseek_common.cli import fresh_folder
 
 NAME = "training.yaml"
 """What is trained in a folder; it can be trained again from this file."""
+
+DATA = "data.json"
+"""What the data sets on disk held, by their paths."""
 
 
 def open_training(config: TrainingConfig, output: Path | None, *, resume: bool) -> Path:
@@ -38,12 +43,43 @@ def open_training(config: TrainingConfig, output: Path | None, *, resume: bool) 
         )
     folder = fresh_folder(output, default="promotion-train")
     write_training_config(config, folder / NAME)
+    (folder / DATA).write_text(json.dumps(listings(config), indent=2) + "\n")
     return folder
 
 
 def finished(folder: Path) -> bool:
     """Whether the weights have been saved: their config is written last."""
     return (folder / "config.json").exists()
+
+
+def listings(config: TrainingConfig) -> dict[str, str]:
+    """The files of each data set on disk, by name and size, as a short text that tells others."""
+    found = {}
+    for folder in {str(each.path) for stage in config.stages for each in stage.folders}:
+        digest = hashlib.sha256()
+        root = Path(folder).expanduser()
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+        found[folder] = digest.hexdigest()
+    return found
+
+
+def _check_data(config: TrainingConfig, folder: Path) -> None:
+    """Refuse to go on with other data.
+
+    Raises:
+        InputError: Files have come, gone or changed their size.
+    """
+    if not (folder / DATA).exists():  # of a training that began before there was one
+        return
+    before = json.loads((folder / DATA).read_text())
+    for path, listing in listings(config).items():
+        if before.get(path) != listing:
+            raise InputError(
+                f"folders ({path}) must hold the files of the training that is resumed; "
+                "restore them, or start anew in another --output"
+            )
 
 
 def _resumable(config: TrainingConfig, output: Path | None) -> Path:
@@ -64,6 +100,7 @@ def _resumable(config: TrainingConfig, output: Path | None) -> Path:
             f"{field} ({ours}) must be {theirs}, as in the training that is resumed; "
             "repeat its --config and --seed, or start anew in another --output"
         )
+    _check_data(config, folder)
     if finished(folder):
         raise InputError(
             f"output ({output}) must hold an unfinished training, and this one is finished; its "

@@ -42,7 +42,7 @@ from promotion.training._start import (
 )
 from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import Console
-from tokenseek_common.training import asked_to_end, ended
+from tokenseek_common.training import Processes, asked_to_end, ended, saving
 from tokenseek_common.tuning import (
     MovementCheck,
     MovementReport,
@@ -127,9 +127,25 @@ class Trainer:
             The model of averaged weights.
 
         Raises:
-            RunError: The loss is not finite, or SIGTERM asked the process to end; checkpoints stay.
+            RunError: The loss is not finite, SIGTERM asked the process to end, or what is saved
+                cannot be written, or another process has ended; checkpoints stay.
             KeyboardInterrupt: Ctrl-C did.
         """
+        accelerator = self.accelerator
+        processes = Processes(
+            accelerator.num_processes, accelerator.process_index, accelerator.device
+        )
+        with processes.together(self._kept):
+            self._train()
+            model = self.averaged()
+            if self.accelerator.is_main_process:
+                with saving(self.folder, self._remedy()):
+                    model.save_pretrained(self.folder)
+            self.accelerator.wait_for_everyone()
+            return model
+
+    def _train(self) -> None:
+        """Take the steps that are left."""
         batches = self._batches()
         recent: list[dict[str, float]] = []
         self.model.train()
@@ -152,7 +168,7 @@ class Trainer:
                     self._evaluate()
                 ending = self._agree_to_end(bool(signals))
                 if ending or self.step % self.config.save_every == 0:
-                    save_checkpoint(self.accelerator, self.parts, self.folder, self.step)
+                    self._save()
                 if ending:
                     raise ended(
                         signals,
@@ -160,11 +176,6 @@ class Trainer:
                         "and has saved itself; go on with the same config, "
                         f"--output {self.folder} and --resume",
                     )
-        model = self.averaged()
-        if self.accelerator.is_main_process:
-            model.save_pretrained(self.folder)
-        self.accelerator.wait_for_everyone()
-        return model
 
     def averaged(self) -> ProMotion:
         """A plain model of the averaged weights, in evaluation mode."""
@@ -173,6 +184,24 @@ class Trainer:
         shapes = model.state_dict()  # in which scalars are scalars again
         model.load_state_dict({name: weights[name].view_as(shapes[name]) for name in shapes})
         return model.to(self.accelerator.device).eval()
+
+    def _save(self) -> None:
+        """Save a checkpoint.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        with saving(self.folder, self._remedy()):
+            save_checkpoint(self.accelerator, self.parts, self.folder, self.step)
+
+    def _remedy(self) -> str:
+        """How to go on once it can be saved."""
+        return f"go on with the same config and --resume ({self._kept()})"
+
+    def _kept(self) -> str:
+        """What was saved before."""
+        found = checkpoints(self.folder)
+        return f"{found[-1]} is whole" if found else "no checkpoint was saved before"
 
     def _take_step(self, batch: Sample) -> dict[str, float]:
         stage, first = self.config.stage_at(self.step)
@@ -279,7 +308,8 @@ class Trainer:
         if self.bare.learner is not None:
             figures = {"usage_entropy": self.bare.learner.memory.usage_entropy()} | figures
         if self.log is not None:
-            self.log.write(self.step, figures)
+            with saving(self.folder, self._remedy()):
+                self.log.write(self.step, figures)
 
     def _resume(self) -> int:
         """Go on from the newest whole checkpoint, if there is one."""
@@ -287,6 +317,7 @@ class Trainer:
         if not found:
             return 0
         load_checkpoint(self.accelerator, self.parts, found[-1])
+        self.console.note(f"resuming from {found[-1]}")
         return step_of(found[-1])
 
 

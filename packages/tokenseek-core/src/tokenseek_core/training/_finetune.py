@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from tokenseek_common.cli import (
     resolve_dtype,
 )
 from tokenseek_common.data import Record, check_vocabulary, encode_records, load_records
-from tokenseek_common.training import Processes, Standing, set_aside, train_to_end
+from tokenseek_common.training import (
+    Processes,
+    Standing,
+    claimed,
+    saving,
+    set_aside,
+    standing_of,
+    train_to_end,
+)
 from tokenseek_core._apply import TokenSeekHandle, apply_tokenseek
 from tokenseek_core._callback import TokenSeekCallback
 from tokenseek_core._instances import instance_of, share_kept, told, trains_densely
@@ -105,7 +114,7 @@ def finetune(
         settings = replace(settings, ratio=chosen_ratio(standing.folder), device_memory=None)
     records = load_records(settings.data)
     held_out = load_records(settings.eval_data) if settings.eval_data else []
-    with libraries_quiet(console):
+    with libraries_quiet(console), ExitStack() as held:
         settings, task = _prepare(settings, records, held_out, processes.device, console)
         fingerprints = task.fingerprints
         if standing is not None:
@@ -114,7 +123,7 @@ def finetune(
         record |= {"examples": fingerprints, "ratio": settings.ratio}
 
         def begin() -> Path:
-            opened = _open_folder(output, standing, console)
+            opened = _open_folder(output, standing, console, held)
             write_record(opened, record)
             return opened
 
@@ -243,10 +252,15 @@ def _apply(settings: FinetuneSettings, task: Task, console: Console) -> TokenSee
     return handle
 
 
-def _open_folder(output: Path | None, standing: Standing | None, console: Console) -> Path:
-    """Make the output folder, or make room in that of the interrupted run."""
+def _open_folder(
+    output: Path | None, standing: Standing | None, console: Console, held: ExitStack
+) -> Path:
+    """Make the output folder, or make room in that of the interrupted run, and hold it."""
     if standing is None:
-        return fresh_folder(output, default="tokenseek-finetune")
+        folder = fresh_folder(output, default="tokenseek-finetune")
+        held.enter_context(claimed(folder))
+        return folder
+    held.enter_context(claimed(standing.folder))
     for checkpoint, damage in standing.cut_off.items():
         console.note(f"skipping {checkpoint}, {damage}")
     set_aside(standing)
@@ -303,8 +317,9 @@ def _train(
 def _save(settings: FinetuneSettings, task: Task, result: FinetuneResult) -> None:
     """Save what was trained, and its tokenizer."""
     model = task.model.merge_and_unload() if settings.merge else task.model
-    model.save_pretrained(result.output)
-    task.tokenizer.save_pretrained(result.output)
+    with saving(result.output, f"take the model from {standing_of(result.output).checkpoint}"):
+        model.save_pretrained(result.output)
+        task.tokenizer.save_pretrained(result.output)
 
 
 def _trainer(
