@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,9 +30,9 @@ def sinkhorn(
     Source:
         Cuturi, "Sinkhorn Distances" (2013), as ProMotion clusters its prototypes.
     """
-    n, k = scores.shape[-2:]
     log_q = scores / epsilon
     for _ in range(iterations):
-        log_q = log_q - torch.logsumexp(log_q, -2, keepdim=True) + math.log(n / k)
+        # To one and not to n / k: the rows that come next take any common factor away.
+        log_q = log_q - torch.logsumexp(log_q, -2, keepdim=True)
         log_q = log_q - torch.logsumexp(log_q, -1, keepdim=True)
     return log_q.exp()
