@@ -36,7 +36,7 @@ class Command:
         options: All but the number of steps, and the folder.
         weights: The file in the folder that the run ends with.
         checkpoints: Where its checkpoints lie, by a pattern in which the step comes last.
-        steps: Makes the options of a run of so many steps.
+        steps: Makes the options of a run of so many steps, and of so many between two saves.
         processes: Whether several of it train together.
     """
 
@@ -44,7 +44,7 @@ class Command:
     options: tuple[str, ...]
     weights: str
     checkpoints: str
-    steps: Callable[[int], tuple[str, ...]]
+    steps: Callable[[int, int], tuple[str, ...]]
     processes: bool
 
     def start(
@@ -52,11 +52,12 @@ class Command:
         output: Path,
         *more: str,
         steps: int = STEPS,
+        interval: int = INTERVAL,
         environment: Mapping[str, str] | None = None,
     ) -> Run:
         """Start it in a process of its own."""
         arguments = ["train" if self.module != "tokenseek_core.cli" else "finetune"]
-        arguments += [*self.options, *self.steps(steps), "--output", str(output), *more]
+        arguments += [*self.options, *self.steps(steps, interval), "--output", str(output), *more]
         return Run(self.module, arguments, environment or {})
 
     def newest(self, output: Path) -> int:
@@ -138,29 +139,33 @@ def commands(folder: Path) -> dict[str, Command]:
     moods = save_rows(folder / "moods.jsonl", mood_rows(60))
     scenes = {
         "model": {"size": "nano", "em_steps": 0},
-        **{"workers": 0, "held_out": 1, "save_every": INTERVAL, "evaluate_every": 10_000},
+        **{"workers": 0, "held_out": 1, "evaluate_every": 10_000},
     }
     stage = {"name": "only", "batch_size": 1, "sizes": [[32, 40]], "iterations": 1}
 
-    def of_scenes(steps: int) -> tuple[str, ...]:
+    def of_scenes(steps: int, interval: int) -> tuple[str, ...]:
         path = folder / f"scenes-{steps}.yaml"
-        path.write_text(yaml.safe_dump({**scenes, "stages": [{**stage, "steps": steps}]}))
+        training = {**scenes, "save_every": interval, "stages": [{**stage, "steps": steps}]}
+        path.write_text(yaml.safe_dump(training))
         return ("--config", str(path))
 
-    def stepping(steps: int) -> tuple[str, ...]:
-        return ("--steps", str(steps))
+    def saving(steps: int, interval: int) -> tuple[str, ...]:
+        return ("--steps", str(steps), "--save-steps", str(interval))
+
+    def evaluating(steps: int, interval: int) -> tuple[str, ...]:
+        return ("--steps", str(steps), "--evaluate-every", str(interval))
 
     return {
         "tokenseek": Command(
             "tokenseek_core.cli",
             (
                 *("--model", str(save_model(folder / "llama", "llama")), "--data", str(texts)),
-                *("--save-steps", str(INTERVAL), "--batch-size", "2", "--device", "cpu"),
+                *("--batch-size", "2", "--device", "cpu"),
                 *("--selector", "random", "--gradient", "restart"),
             ),
             weights="model.safetensors",
             checkpoints="checkpoint-*",
-            steps=stepping,
+            steps=saving,
             processes=True,
         ),
         "mept": Command(
@@ -168,11 +173,11 @@ def commands(folder: Path) -> dict[str, Command]:
             (
                 *("--model", str(save_model(folder / "bert", "bert")), "--task", f"mood={moods}"),
                 *("--labels", "glad", "sad", "--max-length", "24", "--batch-size", "4"),
-                *("--device", "cpu", "--evaluate-every", str(INTERVAL)),
+                *("--device", "cpu"),
             ),
             weights="adapter/adapter_model.safetensors",
             checkpoints="checkpoints/checkpoint-*",
-            steps=stepping,
+            steps=evaluating,
             processes=False,
         ),
         "promotion": Command(

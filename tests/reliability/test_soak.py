@@ -17,7 +17,7 @@ FEW = 16 << 20
 
 
 def test_two_thousand_steps_hold_what_the_first_ones_held(command: Command, tmp_path: Path) -> None:
-    run = command.start(tmp_path / "run", steps=STEPS)
+    run = command.start(tmp_path / "run", steps=STEPS, interval=200)
     process = psutil.Process(run.process.pid)
     held: list[tuple[int, int, int]] = []
     while run.process.is_alive():

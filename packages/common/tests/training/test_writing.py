@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 
 from tokenseek_common import InputError, RunError
-from tokenseek_common.training import Processes, claimed, saving
+from tokenseek_common.training import LostProcessError, Processes, claimed, saving
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
@@ -72,7 +72,7 @@ def test_what_is_no_fault_of_the_disk_is_told_as_it_is(tmp_path: Path, error: Ex
 
 def test_that_another_process_has_ended_is_told_in_a_sentence() -> None:
     two = Processes(2, 0, torch.device("cpu"))
-    with pytest.raises(RunError) as raised, two.together(lambda: "step 3 is whole"):
+    with pytest.raises(LostProcessError) as raised, two.together(lambda: "step 3 is whole"):
         raise LOST
     assert str(raised.value) == (
         "another process of the training has ended; see what it said, and go on with the same "

@@ -28,6 +28,11 @@ def test_equals_scaling_rows_and_columns_by_hand() -> None:
     torch.testing.assert_close(found, slow_sinkhorn(scores, 0.3, 4), rtol=1e-12, atol=0)
 
 
+def test_usual_settings() -> None:
+    scores = scores_of(7, 3)
+    torch.testing.assert_close(sinkhorn(scores), slow_sinkhorn(scores, 0.05, 3), rtol=1e-12, atol=0)
+
+
 def test_rows_sum_to_one_and_columns_to_an_equal_share() -> None:
     shares = sinkhorn(scores_of(2, 60, 5), iterations=200)
     torch.testing.assert_close(shares.sum(-1), torch.ones(2, 60).double(), rtol=1e-12, atol=0)

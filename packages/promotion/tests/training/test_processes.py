@@ -17,6 +17,7 @@ from promotion.training import StageConfig, Trainer, TrainingConfig
 from promotion.training._processes import start_processes
 from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import Console
+from tokenseek_common.training import LostProcessError
 
 STAGE = StageConfig(name="flow", steps=1, batch_size=1, sizes=((32, 40),), tasks=("flow",))
 CONFIG = TrainingConfig(
@@ -114,3 +115,9 @@ def test_other_processes_leave_in_silence(error: Exception, code: int) -> None:
     with pytest.raises(SystemExit) as exited, told_once(state):
         raise error
     assert (exited.value.code, left) == (code, [True])
+
+
+def test_that_a_process_is_lost_is_told_by_the_others() -> None:
+    state: Any = SimpleNamespace(is_main_process=False, destroy_process_group=lambda: None)
+    with pytest.raises(LostProcessError), told_once(state):
+        raise LostProcessError("another process has ended")

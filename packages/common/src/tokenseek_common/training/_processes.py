@@ -18,6 +18,16 @@ T = TypeVar("T")
 _SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
+class LostProcessError(RunError):
+    """Another process of the training has ended, so that this one cannot go on.
+
+    Example:
+        >>> raise LostProcessError("another process of the training has ended; see what it said")
+        Traceback (most recent call last):
+        tokenseek_common.training._processes.LostProcessError: another process of the training ...
+    """
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of one training, as torchrun and accelerate launch start them.
@@ -115,7 +125,7 @@ class Processes:
             kept: Says what is still there.
 
         Raises:
-            RunError: It has.
+            LostProcessError: It has.
         """
         try:
             yield
@@ -124,7 +134,7 @@ class Processes:
         except RuntimeError as error:  # of gloo and NCCL
             if self.count == 1 or not is_of_others(error):
                 raise
-            raise RunError(
+            raise LostProcessError(
                 "another process of the training has ended; see what it said, and go on with the "
                 f"same options and --resume ({kept()})"
             ) from error

@@ -19,7 +19,7 @@ from promotion.training._processes import start_processes
 from promotion.training._start import start_model
 from tokenseek_common import InputError, RunError
 from tokenseek_common.cli import CommonOptions, Console, first_device, on_unless
-from tokenseek_common.training import Processes, claimed
+from tokenseek_common.training import LostProcessError, Processes, claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +137,15 @@ FIGURES = ("epe", "abs_rel")
 
 @contextmanager
 def told_once(state: PartialState) -> Iterator[None]:
-    """Let the main process alone tell what all of them found, and part from the others."""
+    """Let the main process alone tell what all of them found, and part from the others.
+
+    That one of the others has ended is told by each that has noticed it.
+    """
     try:
         yield
     except (InputError, RunError, KeyboardInterrupt) as error:
         state.destroy_process_group()
-        if state.is_main_process:
+        if state.is_main_process or isinstance(error, LostProcessError):
             raise
         raise SystemExit(CODES[type(error)]) from None
     state.destroy_process_group()
