@@ -163,6 +163,32 @@ def infer_lengths_table() -> str:
     return "\n".join(lines)
 
 
+def downstream_table() -> str:
+    """What tracks, frames in between, a steady camera and exports are worth."""
+    record = read(RESULTS / "downstream.json")
+    tracks, between, steady = (record[k] for k in ("tracks", "interpolation", "stabilization"))
+    small, large = (steady[f"removed_of_{pixels}_px"] for pixels in ("1.5", "3"))
+    rows = {
+        f"points after {tracks['frames']} frames, off their place": (
+            f"median {tracks['median_error_px']:.2f} px, mean {tracks['mean_error_px']:.2f} px, "
+            f"{tracks['below_1_px']:.0%} below 1 px (they move {tracks['mean_motion_px']:.1f} px)"
+        ),
+        "of the points that all frames show, kept": f"{tracks['visible_points_kept']:.0%}",
+        "of the points kept, shown by all frames": f"{tracks['kept_points_visible']:.0%}",
+        "the middle of two frames": (
+            f"PSNR {between['psnr_db']:.1f} dB, {between['gain_db']:.1f} dB above the mean of both "
+            f"(in the worst scene {between['least_gain_db']:.1f})"
+        ),
+        "a camera's shake of 1.5 and 3 px that is removed": f"{small:.0%} and {large:.0%}",
+        "an exported model's flow, largest difference": (
+            f"{record['export']['torch_px']:.1g} px as torch, {record['export']['onnx_px']:.1g} px "
+            "as ONNX"
+        ),
+    }
+    lines = [f"| {name} | {found} |" for name, found in rows.items()]
+    return "\n".join(["| on generated scenes, 96 x 128 | |", "|---|---|", *lines])
+
+
 def finetune_table() -> str:
     """Endpoint errors of the pairs before and after they were trained on."""
     record = read(RESULTS / "finetune.json")
@@ -207,6 +233,7 @@ def with_tables(text: str) -> str:
         "predict-costs": predict_costs_table,
         "export": export_table,
         "infer-lengths": infer_lengths_table,
+        "downstream": downstream_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
         "prototypes": prototypes_table,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +24,8 @@ from promotion._config import ProMotionConfig
 from promotion._features import Features
 from promotion._motion import Motion
 from promotion._pictures import Picture, as_picture
-from promotion._predict import Settings, predict, predict_frames
-from promotion._pretrained import SHIPPED, load_pretrained
+from promotion._predict import Settings, predict, predict_both, predict_frames
+from promotion._pretrained import MODEL_CARD, SHIPPED, load_pretrained
 from promotion._seen import SeenPicture
 from promotion._views import MOST_PIXELS, Quality
 from promotion.nn import (
@@ -39,14 +40,6 @@ from tokenseek_common import InputError
 
 TaskName = Literal["flow", "depth"]
 BOTH: tuple[TaskName, ...] = ("flow", "depth")
-
-MODEL_CARD = """---
-{{ card_data }}
----
-
-Weights of a ProMotion model: optical flow of two pictures, and depth of the first.
-`promotion.ProMotion.from_pretrained`, of the package promotion-flow, loads them.
-"""
 
 
 @dataclass(frozen=True)
@@ -246,6 +239,31 @@ class ProMotion(
         settings = self._settings(iterations, quality, confidence)
         with self._evaluating():
             yield from predict_frames(self._alike(frames), settings)
+
+    def predict_both_ways(
+        self,
+        frames: Iterable[Picture],
+        *,
+        iterations: int | None = None,
+        quality: Quality = "balanced",
+    ) -> Iterator[tuple[Motion, Motion]]:
+        """Find the motion of each frame to the next and back, encoding each frame once.
+
+        Args:
+            frames: Two or more of one size, as `predict` takes them, read as they are needed.
+            iterations: As of `predict`.
+            quality: As of `predict`.
+
+        Yields:
+            What `predict` finds with confidence from each frame to the next, and from that to it.
+
+        Raises:
+            InputError: As of `predict`.
+        """
+        settings = self._settings(iterations, quality, True)
+        with self._evaluating():
+            for first, second in pairwise(self._alike(frames)):
+                yield predict_both(first, second, settings)
 
     def _settings(self, iterations: int | None, quality: Quality, confidence: bool) -> Settings:
         if quality not in MOST_PIXELS:

@@ -64,19 +64,42 @@ def predict(first: SeenPicture, second: SeenPicture | None, settings: Settings) 
         factors = depth_views(height, width, factors)
         return Motion(None, find_depth(first, factors, {}), None, None, assigned(first, factors))
     flow, states = find_flow(first, second, factors, settings.iterations)
-    confidence = occlusion = None
+    back = None
     if settings.confidence:
-        agreed = consistency(flow, find_flow(second, first, factors, settings.iterations)[0])
-        confidence = agreed * visibility_of_motion(first.picture)
-        occlusion = agreed < math.exp(-1)
-    factors_of_depth = depth_views(height, width, factors)
-    return Motion(
-        flow,
-        find_depth(first, factors_of_depth, states),
-        confidence,
-        occlusion,
-        assigned(first, factors),
+        back = find_flow(second, first, factors, settings.iterations)[0]
+    return _motion(first, factors, flow, back, states)
+
+
+@torch.no_grad()
+def predict_both(
+    first: SeenPicture, second: SeenPicture, settings: Settings
+) -> tuple[Motion, Motion]:
+    """Motion of each of two pictures to the other, with the confidence of both."""
+    height, width = first.picture.shape[1:]
+    factors = views(height, width, settings.quality)
+    there, states = find_flow(first, second, factors, settings.iterations)
+    back, states_back = find_flow(second, first, factors, settings.iterations)
+    return (
+        _motion(first, factors, there, back, states),
+        _motion(second, factors, back, there, states_back),
     )
+
+
+def _motion(
+    seen: SeenPicture,
+    factors: Sequence[float],
+    flow: Float[Tensor, "2 h w"],
+    back: Float[Tensor, "2 h w"] | None,
+    states: dict[float, Tensor],
+) -> Motion:
+    confidence = occlusion = None
+    if back is not None:
+        agreed = consistency(flow, back)
+        confidence = agreed * visibility_of_motion(seen.picture)
+        occlusion = agreed < math.exp(-1)
+    height, width = seen.picture.shape[1:]
+    depth = find_depth(seen, depth_views(height, width, factors), states)
+    return Motion(flow, depth, confidence, occlusion, assigned(seen, factors))
 
 
 def predict_frames(frames: Iterable[SeenPicture], settings: Settings) -> Iterator[Motion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,28 @@ SHIPPED = Path(__file__).parent / "weights"
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+# Weights of a ProMotion model
+
+Optical flow of two pictures, and depth of the first, which is relative unless the training was
+metric. `promotion.ProMotion.from_pretrained`, of the package promotion-flow, loads them:
+
+```python
+from promotion import ProMotion
+
+model = ProMotion.from_pretrained("this repository's id, or a folder")
+motion = model.predict("a.png", "b.png")
+motion.flow, motion.depth
+```
+
+or, on the command line, `promotion infer a.png b.png --weights ID -o out`. `config.json` has the
+sizes.
+"""
+"""What `save_pretrained` and `push_to_hub` write as README.md, by the rules of huggingface_hub."""
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -30,8 +53,10 @@ def load_pretrained(
     folder = Path(source) if Path(source).is_dir() else _download(source, **options)
     given = f"in {folder / CONFIG}" if config is None else "that was given"
     try:
-        config = config or ProMotionConfig(**json.loads((folder / CONFIG).read_text("utf-8")))
+        config = config or _read_config(folder / CONFIG, source)
         weights = load_file(folder / WEIGHTS)
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise InputError(
             f"weights ({source}) must be a folder with {CONFIG} and {WEIGHTS}, as save_pretrained "
@@ -45,6 +70,17 @@ def load_pretrained(
             f"weights ({source}) must fit the config {given}; {_first_misfit(model, weights)}"
         ) from error
     return model.eval()
+
+
+def _read_config(path: Path, source: str) -> ProMotionConfig:
+    given = json.loads(path.read_text("utf-8"))
+    known = {field.name for field in fields(ProMotionConfig)}
+    if isinstance(given, dict) and given.keys() & known and (newer := given.keys() - known):
+        raise InputError(
+            f"weights ({source}) must be of a version that this one reads, and their {CONFIG} has "
+            f"{', '.join(sorted(newer))}; upgrade promotion-flow"
+        )
+    return ProMotionConfig(**given)
 
 
 def _first_misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import tyro
 
 from promotion.cli._frames import Frames, check_sizes, frames_of, written
 from promotion.cli._model_options import ModelOptions
-from promotion.video import interpolate
+from promotion.video import interpolate_frames
 from promotion.viz._pillow import to_bytes
 from tokenseek_common import InputError
 from tokenseek_common.cli import Console, check_counts, check_folder, fresh_folder
@@ -42,20 +41,17 @@ class Interpolate(ModelOptions):
         folder = fresh_folder(self.output, default="promotion-interpolate")
         parts = self.between + 1
         fps = None if frames.fps is None else parts * frames.fps
-        number = 0
+        count = 0
         with (
             console.progress("making", total=len(frames)) as progress,
             written(folder, folder / "interpolated.mp4", fps=fps) as write,
             self.precision(),
         ):
-            for first, second in pairwise(frames.shown(progress)):
-                times = [step / parts for step in range(1, parts)]
-                made = interpolate(model, first, second, times, iterations=self.iterations)
-                for image in (first, *made):
-                    write(f"{number:06d}", to_bytes(image))
-                    number += 1
-            write(f"{number:06d}", to_bytes(second))
-        count = number + 1
+            times = [step / parts for step in range(1, parts)]
+            shown = frames.shown(progress)
+            for image in interpolate_frames(model, shown, times, iterations=self.iterations):
+                write(f"{count:06d}", to_bytes(image))
+                count += 1
         console.print(f"{len(frames)} frames are {count} now, in {folder}")
         console.result({"output": folder, "given": len(frames), "frames": count})
 

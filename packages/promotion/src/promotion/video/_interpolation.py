@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, tee
 
 import torch
 from jaxtyping import Float
@@ -52,14 +53,52 @@ def interpolate(
     Example:
         >>> (middle,) = interpolate(ProMotion().eval(), "a.png", "b.png")  # doctest: +SKIP
     """
+    _check_times(times)
+    first, second = as_picture(image1, "image1"), as_picture(image2, "image2")
+    (motions,) = model.predict_both_ways([first, second], iterations=iterations)
+    for time in times:
+        yield between((first, second), motions, time)
+
+
+def interpolate_frames(
+    model: ProMotion,
+    frames: Iterable[Picture],
+    times: Sequence[float] = (0.5,),
+    *,
+    iterations: int | None = None,
+) -> Iterator[Float[Tensor, "3 h w"]]:
+    """Make frames between all of a sequence, as `interpolate` does, encoding each frame once.
+
+    Args:
+        model: In evaluation mode.
+        frames: Two or more of one size, read as they are needed; three are in memory.
+        times: As of `interpolate`, between each two.
+        iterations: As of `interpolate`.
+
+    Yields:
+        Every given frame, and behind each but the last those between it and the next; in [0, 1].
+
+    Raises:
+        InputError: As of `interpolate`.
+    """
+    _check_times(times)
+    shown, seen = tee(as_picture(frame, "frame") for frame in frames)
+    second = None
+    pairs = pairwise(shown)
+    for motions in model.predict_both_ways(seen, iterations=iterations):
+        first, second = next(pairs)
+        yield first
+        for time in times:
+            yield between((first, second), motions, time)
+    if second is None:
+        raise InputError("frames (fewer than 2) must be at least 2; give more")
+    yield second
+
+
+def _check_times(times: Sequence[float]) -> None:
     for time in times:
         if not 0 <= time <= 1:
             raise InputError(f"times ({time:g}) must be from 0 to 1; leave it out")
-    first, second = as_picture(image1, "image1"), as_picture(image2, "image2")
-    there = model.predict(first, second, iterations=iterations, confidence=True)
-    back = model.predict(second, first, iterations=iterations, confidence=True)
-    for time in times:
-        yield between((first, second), (there, back), time)
 
 
 def between(
