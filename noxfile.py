@@ -89,6 +89,7 @@ PACKAGES = {
             "export_costs.py",
             "predict_costs.py",
             "infer_lengths.py",
+            "tiles.py",
             "downstream.py",
             "matching.py",
             "finetune.py",

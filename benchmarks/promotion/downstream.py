@@ -1,4 +1,4 @@
-"""What tracks, frames in between, a steady camera and exports are worth, where the truth is exact.
+"""What tracks, frames in between and a steady camera are worth, where the truth is exact.
 
 Generated scenes that nothing was trained or chosen on, with the shipped weights; the record is
 benchmarks/results/promotion-flow/downstream.json.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from kornia.geometry.transform import warp_perspective
 from records import RESULTS, weights_hash, write
 from torch import Tensor
 
-from promotion import ProMotion, export_model
+from promotion import ProMotion
 from promotion._pretrained import SHIPPED
 from promotion.scenes import SceneConfig, render_scene, render_sequence
 from promotion.training._evaluate import HELD_OUT
@@ -144,17 +142,6 @@ def shake_of(path: Tensor) -> float:
     return float((moved[1:-1] - (moved[:-2] + moved[2:]) / 2).norm(dim=2).mean())
 
 
-def exports(model: ProMotion) -> dict[str, float]:
-    """The largest difference of an exported model's flow from its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            f"{name}_px": export_model(
-                model, Path(folder) / f"model{suffix}", format=name
-            ).flow_difference
-            for name, suffix in (("torch", ".pt2"), ("onnx", ".onnx"))
-        }
-
-
 def main() -> None:
     """Measure all."""
     torch.set_num_threads(1)
@@ -164,7 +151,6 @@ def main() -> None:
         ("tracks", tracks),
         ("interpolation", frames_between),
         ("stabilization", steady_camera),
-        ("export", exports),
     ):
         record[name] = measure(model)
         sys.stdout.write(f"{name}: {record[name]}\n")

@@ -9,6 +9,7 @@ from records import (
     COST_SIZES,
     INFER_LENGTHS,
     OURS,
+    PREDICT_CALLS,
     REAL_SIZES,
     RESULTS,
     RIVALS_OF_COST,
@@ -27,6 +28,9 @@ FINE_TUNED = 0.5
 GROWTH = 64
 """MiB that the process of four times as many frames may hold more, allocators' chance included: a
 frame and what is found of it are half a one, 360 of them 200."""
+
+LARGE = {(1080, 1920): 6, (2160, 3840): 12}
+"""GiB that a process may grow by for a pair of these sizes."""
 
 BEATEN = ("DIS", "DIS, finest", "Farneback")
 """Methods whose endpoint errors are the limits of ours."""
@@ -47,6 +51,15 @@ def above_limits() -> list[str]:
     for way, runs in read(RESULTS / "infer_lengths.json")["runs"].items():
         short, long = (runs[str(length)]["peak_bytes"] / 2**20 for length in INFER_LENGTHS)
         found[f"MiB of infer to {way}, longer video"] = long, short + GROWTH
+    for (height, width), most in LARGE.items():
+        record = read(RESULTS / "predict_costs" / f"{height}x{width}.json")
+        for call in (name for name in PREDICT_CALLS[:4] if name in record):
+            found[f"GiB, {call}, {height}x{width}"] = record[call]["bytes"] / 2**30, most
+    tiles = read(RESULTS / "tiles.json")["flow"]
+    found["endpoint error of views beside tiles"] = (
+        tiles["views of the whole"]["epe"],
+        tiles["tiles"]["epe"],
+    )
     found["fine-tuned pairs"] = read(RESULTS / "finetune.json")["after"]["mean"], FINE_TUNED
     for height, width in COST_SIZES:
         seconds = read(RESULTS / "costs" / f"{height}x{width}.json")["seconds"]

@@ -29,7 +29,7 @@ PREDICT_CALLS = (
 )
 """What users call, timed whole."""
 
-PREDICT_SIZES = ((192, 256), (436, 1024), (1080, 1920))
+PREDICT_SIZES = ((192, 256), (436, 1024), (1080, 1920), (2160, 3840))
 """At these sizes."""
 
 INFER_LENGTHS = (120, 480)

@@ -164,7 +164,7 @@ def infer_lengths_table() -> str:
 
 
 def downstream_table() -> str:
-    """What tracks, frames in between, a steady camera and exports are worth."""
+    """What tracks, frames in between and a steady camera are worth."""
     record = read(RESULTS / "downstream.json")
     tracks, between, steady = (record[k] for k in ("tracks", "interpolation", "stabilization"))
     small, large = (steady[f"removed_of_{pixels}_px"] for pixels in ("1.5", "3"))
@@ -180,13 +180,19 @@ def downstream_table() -> str:
             f"(in the worst scene {between['least_gain_db']:.1f})"
         ),
         "a camera's shake of 1.5 and 3 px that is removed": f"{small:.0%} and {large:.0%}",
-        "an exported model's flow, largest difference": (
-            f"{record['export']['torch_px']:.1g} px as torch, {record['export']['onnx_px']:.1g} px "
-            "as ONNX"
-        ),
     }
     lines = [f"| {name} | {found} |" for name, found in rows.items()]
     return "\n".join(["| on generated scenes, 96 x 128 | |", "|---|---|", *lines])
+
+
+def tiles_table() -> str:
+    """Flow of large pictures by views of several sizes, and by tiles."""
+    record = read(RESULTS / "tiles.json")
+    height, width = record["size"]
+    lines = [f"| generated scenes {height} x {width} | endpoint error | seconds |", "|---|---|---|"]
+    for name, found in record["flow"].items():
+        lines.append(f"| {name} | {found['epe']:.2f} px | {found['seconds']:.2g} s |")
+    return "\n".join(lines)
 
 
 def finetune_table() -> str:
@@ -234,6 +240,7 @@ def with_tables(text: str) -> str:
         "export": export_table,
         "infer-lengths": infer_lengths_table,
         "downstream": downstream_table,
+        "tiles": tiles_table,
         "finetune": finetune_table,
         "ablation": ablation_table,
         "prototypes": prototypes_table,

@@ -23,6 +23,11 @@ COMMANDS: Commands = {
         "promotion.cli._viz",
         "Viz",
     ),
+    "convert": CommandPlace(
+        "Write flow and depth files in another format, and tell what that loses.",
+        "promotion.cli._convert",
+        "Convert",
+    ),
     "track": CommandPlace(
         "Follow points through a folder of frames or a video.",
         "promotion.cli._track",
