@@ -115,6 +115,7 @@ STAGES: tuple[Callable[[], Iterator[Cell]], ...] = (
     lambda: chosen("mixture", REPEATED, 2),
     lambda: rates("mixture", ("probe",)),
     fast_heads,
+    lambda: chosen("mixture", ("probe",), 1),
     lambda: few_shot(0),
     lambda: chosen("stream", STREAM, 1),
     lambda: rates("mixture", MIXTURE),
