@@ -60,7 +60,8 @@ def test_a_readme_is_short_and_stands_alone_on_a_package_index(member: Member) -
 
 def test_the_reference_has_every_command() -> None:
     shown = [block.text.split() for block in blocks(DOCS / "reference" / "commands.md", "help")]
-    assert shown == [[name, command] for name, line in LINES.items() for command in line]
+    there = [[name, command] for name, line in LINES.items() for command in line]
+    assert shown == there, "write them in docs/reference/commands.md in this order"
 
 
 def parsed(words: list[str]) -> None:
