@@ -39,6 +39,21 @@ def test_a_file_system_without_locks_is_written_all_the_same(
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(lock: FileLock, timeout: float) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(InputError) as error, claimed(tmp_path):
+        pass
+    assert str(error.value) == (
+        f"{tmp_path / '.running'} must be writable (No space left on device); make its folder or "
+        "choose another path"
+    )
+
+
 @pytest.mark.parametrize(
     ("free", "error", "reason"),
     [

@@ -26,7 +26,7 @@ def claimed(folder: Path) -> Iterator[None]:
         folder: It exists.
 
     Raises:
-        InputError: Another run holds it.
+        InputError: Another run holds it, or nothing can be written there.
 
     Example:
         >>> with claimed(Path("run")):
@@ -43,6 +43,11 @@ def claimed(folder: Path) -> Iterator[None]:
     except NotImplementedError:  # the file system has no locks
         yield
         return
+    except OSError as error:
+        raise InputError(
+            f"{folder / _LOCK} must be writable ({error.strerror}); make its folder or choose "
+            "another path"
+        ) from error
     try:
         yield
     finally:
