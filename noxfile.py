@@ -25,7 +25,7 @@ class Package(NamedTuple):
     folder: str
     module: str
     extras: str  # of its own, as its tests use them
-    coverage: int  # per cent of its lines that its own tests must reach
+    coverage: int  # per cent of its lines and branches that its own tests must reach
     test_only: tuple[str, ...] = ()  # what its tests need and none of its users has to install
     apart: tuple[str, ...] = ()  # what its own tests use, and no session of several packages
     scripts: tuple[str, ...] = ()  # what `nox -s bench` runs of its benchmarks, in this order
@@ -437,7 +437,11 @@ def run_own_tests(
         *["pytest", str(package.tests / folder)],
         f"--override-ini=pythonpath={package.tests} tests",  # its own helpers and shape_check
         f"--jaxtyping-packages={package.module},shape_check.shapes_only",
-        *([] if selected else [f"--cov={package.module}", "--cov-report=term", *floor]),
+        *(
+            []
+            if selected
+            else [f"--cov={package.module}", "--cov-branch", "--cov-report=term", *floor]
+        ),
         *SLOWEST,
         *selected,
         *session.posargs,
