@@ -19,6 +19,7 @@ class Tuned:
         method: As `comparison_methods.adapted` names it.
         shape: Its sizes.
         rates: Learning rates of the mixture, of which dev chooses.
+        fast: Those of the mixture beside a fast head.
         alone: Those where one task is learnt at a time: what the comparison chose of three by dev
             of TREC and SST-2; of MEPT, which had other routers there, what dev chose in the
             mixture. Where that learns nothing in the stream, dev chooses between it and a second.
@@ -30,15 +31,28 @@ class Tuned:
     shape: Shape
     rates: tuple[float, ...]
     alone: tuple[float, ...]
+    fast: tuple[float, ...] = ()
     fitted: str = "first"
 
 
 PROMPT_RATES, DEEP_RATES, LORA_RATES = (5e-3, 1.5e-2), (1.5e-2, 5e-2), (4e-3, 8e-3)
-MEPT = Tuned("MEPT", "mept", ROUTED, PROMPT_RATES, alone=(1.5e-2,))
+MEPT = Tuned("MEPT", "mept", ROUTED, PROMPT_RATES, alone=(1.5e-2,), fast=(5e-3, 1.5e-2))
 DEEP = Tuned(
-    "one expert, equal stored size", "deep", {"rows": 53}, DEEP_RATES, alone=(5e-2, 1.5e-2)
+    "one expert, equal stored size",
+    "deep",
+    {"rows": 53},
+    DEEP_RATES,
+    alone=(5e-2, 1.5e-2),
+    fast=(5e-3, 1.5e-2, 5e-2),
 )
-LORA = Tuned("LoRA, equal active size", "lora", {"rank": 6}, LORA_RATES, alone=(3e-3,))
+LORA = Tuned(
+    "LoRA, equal active size",
+    "lora",
+    {"rank": 6},
+    LORA_RATES,
+    alone=(3e-3,),
+    fast=(1e-3, 2e-3, 4e-3, 8e-3),
+)
 METHODS = {
     "mept": MEPT,
     "ahead": replace(MEPT, label="MEPT, routers fitted on inputs of all tasks", fitted="all"),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
+from comparison_methods import HEAD_RATE
 from comparison_tasks import ROOT
 from mixture_methods import METHODS
 from mixture_run import FEW_SHOT, Cell, task_facts
@@ -22,8 +22,8 @@ MIXTURE = ("mept", "lora-active", "deep", "lora-stored", "prefix", "multitask", 
 REPEATED = ("mept", "lora-active", "lora-stored")
 """What is run in the mixture with other seeds first: those that are close enough to need them."""
 
-FAST, FAST_HEAD = ("mept", "lora-active", "prefix"), 1e-1
-"""What is run with a fast head too, and how fast."""
+FAST, FAST_HEAD = ("mept", "lora-active", "lora-stored", "prefix", "deep"), 1e-1
+"""What is run with a head as fast as one alone too, and how fast that is."""
 
 STREAM = ("mept", "lora-active", "ahead", "deep-active", "probe")
 FEW = ("mept", "lora-active", "probe")
@@ -63,35 +63,40 @@ def facts() -> dict[str, dict[str, float]]:
     return found
 
 
-def rate_cells(group: str, method: str) -> Iterator[Cell]:
+def rate_cells(group: str, method: str, head_rate: float = HEAD_RATE) -> Iterator[Cell]:
     """The runs that a rate is chosen by."""
     tuned = METHODS[method]
-    for rate in tuned.rates if group == "mixture" else tuned.alone:
-        yield Cell(group, method, rate, SEEDS[0])
+    of_mixture = tuned.fast if head_rate == FAST_HEAD else tuned.rates
+    for rate in of_mixture if group == "mixture" else tuned.alone:
+        yield Cell(group, method, rate, SEEDS[0], head_rate=head_rate)
 
 
-def chosen_rate(group: str, method: str) -> float | None:
+def chosen_rate(group: str, method: str, head_rate: float = HEAD_RATE) -> float | None:
     """The rate with the best dev score; None while a run is missing."""
     if group == "few-shot":
         return METHODS[method].alone[0]
-    found = {cell.rate: record_of(cell) for cell in rate_cells(group, method)}
+    found = {cell.rate: record_of(cell) for cell in rate_cells(group, method, head_rate)}
     dev = {rate: record["dev_score"] for rate, record in found.items() if record is not None}
     return max(dev, key=lambda rate: dev[rate]) if len(dev) == len(found) else None
 
 
-def chosen(group: str, methods: tuple[str, ...], *seeds: int) -> Iterator[Cell]:
+def chosen(
+    group: str, methods: tuple[str, ...], *seeds: int, head_rate: float = HEAD_RATE
+) -> Iterator[Cell]:
     """Runs at the rates that were chosen."""
     for seed in seeds:
         for method in methods:
-            rate = chosen_rate(group, method)
+            rate = chosen_rate(group, method, head_rate)
             if rate is not None:
-                yield Cell(group, method, rate, seed)
+                yield Cell(group, method, rate, seed, head_rate=head_rate)
 
 
 def fast_heads() -> Iterator[Cell]:
-    """Runs of the mixture whose head learns as fast as one alone, at the rates that were chosen."""
-    for cell in chosen("mixture", FAST, SEEDS[0]):
-        yield replace(cell, head_rate=FAST_HEAD)
+    """Runs of the mixture whose head learns as fast as one alone, all seeds."""
+    for methods in (FAST[:3], FAST[3:]):
+        for method in methods:
+            yield from rate_cells("mixture", method, FAST_HEAD)
+        yield from chosen("mixture", methods, *SEEDS, head_rate=FAST_HEAD)
 
 
 def few_shot(*seeds: int) -> Iterator[Cell]:
@@ -114,8 +119,8 @@ STAGES: tuple[Callable[[], Iterator[Cell]], ...] = (
     lambda: rates("stream", STREAM),
     lambda: chosen("mixture", REPEATED, 2),
     lambda: rates("mixture", ("probe",)),
+    lambda: chosen("mixture", ("probe",), 1, 2),
     fast_heads,
-    lambda: chosen("mixture", ("probe",), 1),
     lambda: few_shot(0),
     lambda: chosen("stream", STREAM, 1),
     lambda: rates("mixture", MIXTURE),
