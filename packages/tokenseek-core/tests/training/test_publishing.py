@@ -40,6 +40,8 @@ def test_the_folder_goes_to_the_hub_with_a_card_and_without_checkpoints(
 
         def upload_folder(self, **options: Any) -> None:
             sent.append(("upload", options))
+            folder = Path(options["folder_path"])
+            assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
     monkeypatch.setattr(_publishing, "HfApi", Hub)
     assert finetune("me/red", "--lora") == 0

@@ -130,6 +130,7 @@ def finetune(
         def end() -> None:
             _save(settings, task, result)
             write_record(folder, {**record, "result": result.summary()})
+            held.close()  # nothing of this run is left there
             if settings.push_to_hub is not None:
                 console.note(f"sending {folder} to {settings.push_to_hub}")
                 publish(settings, settings.push_to_hub, result)
