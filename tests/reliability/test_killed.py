@@ -22,7 +22,11 @@ NOT_BEGUN = (
     "must be the folder of a training",
     "of the run that is resumed; start anew",  # its record was not written
 )
-ENDED = ("this one is at its last step", "this one is finished")
+ENDED = (
+    "this one is at its last step",
+    "this one is finished",
+    "this one has its result.json",
+)
 
 
 def test_a_killed_run_loses_one_interval_at_most_and_ends_with_the_same_weights(
