@@ -132,7 +132,7 @@ def _tested(source: Path, tests: list[str]) -> int:
 
 def tried(source: Path, tests: list[str]) -> tuple[int, list[str]]:
     """How many changes there were, and those that survived."""
-    code, package = source.read_text(), source.parents[-1]
+    code = source.read_text()
     package = next(part for part in source.parents if part.parent.name == "src")
     number, survivors = 0, []
     with TemporaryDirectory() as folder:
@@ -147,7 +147,6 @@ def tried(source: Path, tests: list[str]) -> tuple[int, list[str]]:
                 survivors.append(told)
                 sys.stdout.write(f"survives: {told}\n")
                 sys.stdout.flush()
-        target.write_text(code)
     return number, survivors
 
 

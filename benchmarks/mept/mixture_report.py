@@ -27,10 +27,9 @@ from mixture_plan import (
     records,
 )
 from mixture_run import FEW_SHOT
-from routing_report import points, table
+from routing_report import between_marks, points, table
 
 PAGE = ROOT / "docs/mixture.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 OURS, ALONE = "mept", "probe"
 MARGIN = 5.0
@@ -297,10 +296,8 @@ def results() -> str:
 
 
 def with_results(text: str) -> str:
-    """The page with its tables between the marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{results()}\n\n{END}{after}"
+    """The page with its tables."""
+    return between_marks(text, results())
 
 
 def main() -> None:

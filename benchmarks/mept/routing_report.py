@@ -184,11 +184,16 @@ def results() -> str:
     return "\n\n".join(parts)
 
 
-def with_results(text: str) -> str:
-    """The page with its tables between the marks."""
+def between_marks(text: str, tables: str) -> str:
+    """A page with these tables between its marks."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{results()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def with_results(text: str) -> str:
+    """The page with its tables."""
+    return between_marks(text, results())
 
 
 def main() -> None:
